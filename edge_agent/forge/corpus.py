@@ -1,0 +1,129 @@
+"""A recipe's data, read once: training sets with their shares, dev and test sets, labels, tags, texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edge_agent.errors import DataError
+from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example
+from edge_agent.forge.data.home_assistant import unique_texts
+from edge_agent.forge.data.mixture import WeightedSet
+from edge_agent.forge.data.sources import read_section
+from edge_agent.forge.data.templates import read_grammar
+from edge_agent.forge.recipe import DataFolders, DataSection, Recipe
+
+_SAMPLES_FOR_TEXTS = 200
+_SMOKE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What a recipe's data sections hold.
+
+    Attributes:
+        training: sets to draw sentences from.
+        dev: sentences to calibrate and choose by.
+        test: sentences to report on once.
+        labels: every label of training and dev, sorted, out of scope last.
+        slot_tags: ``O``, then ``B-`` and ``I-`` of each slot name, sorted; empty without slots.
+        texts: texts by language, for choosing a vocabulary.
+        left_out: training sentences that also stand in dev or test and were therefore left out.
+    """
+
+    training: tuple[WeightedSet, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    labels: tuple[str, ...]
+    slot_tags: tuple[str, ...]
+    texts: dict[str, list[str]]
+    left_out: int
+
+
+def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) -> Corpus:
+    """Reads every data section of a recipe.
+
+    Args:
+        recipe: the recipe.
+        folders: where its files are.
+        smoke: take only the first rows of each set, to try the pipeline.
+
+    Raises:
+        DataError: a set is absent, altered or empty.
+    """
+    read = [(s, _read(s, folders, smoke)) for s in recipe.data if s.kind != "templates"]
+    held_out = tuple(e for section, examples in read if section.use != "train" for e in examples)
+    forbidden = unique_texts(held_out)
+    training: list[WeightedSet] = []
+    left_out = 0
+    for section, examples in read:
+        if section.use == "train":
+            kept = [example for example in examples if not unique_texts([example]) & forbidden]
+            left_out += len(examples) - len(kept)
+            training.append(WeightedSet(section.weight, kept))
+    for section in recipe.data:
+        if section.kind == "templates":
+            training.append(
+                WeightedSet(section.weight, grammar=read_grammar(folders.find(section), section.lang))
+            )
+    labels = _labels(training, held_out)
+    if len(labels) < 2:
+        raise DataError("the data has fewer than two labels")
+    return Corpus(
+        training=tuple(training),
+        dev=_of(read, "dev"),
+        test=_of(read, "test"),
+        labels=labels,
+        slot_tags=_slot_tags(training, held_out),
+        texts=_texts(training),
+        left_out=left_out,
+    )
+
+
+def _read(section: DataSection, folders: DataFolders, smoke: bool) -> list[Example]:
+    examples = read_section(section, folders.find(section))
+    if smoke:
+        random.Random(0).shuffle(examples)
+        return examples[:_SMOKE_ROWS]
+    return examples
+
+
+def _of(read: Sequence[tuple[DataSection, list[Example]]], use: str) -> tuple[Example, ...]:
+    return tuple(
+        replace(example, source=section.file.split("/")[0])
+        for section, examples in read
+        if section.use == use
+        for example in examples
+    )
+
+
+def _labels(training: Sequence[WeightedSet], held_out: Sequence[Example]) -> tuple[str, ...]:
+    labels = {example.label for example in held_out}
+    for entry in training:
+        labels.update(entry.grammar.labels if entry.grammar else (e.label for e in entry.examples))
+    ordered = sorted(labels - {OUT_OF_SCOPE})
+    return (*ordered, OUT_OF_SCOPE) if OUT_OF_SCOPE in labels else tuple(ordered)
+
+
+def _slot_tags(training: Sequence[WeightedSet], held_out: Sequence[Example]) -> tuple[str, ...]:
+    names = {span.name for example in held_out for span in example.spans or ()}
+    for entry in training:
+        if entry.grammar:
+            names |= entry.grammar.slots
+        names.update(span.name for example in entry.examples for span in example.spans or ())
+    return ("O", *(f"{prefix}-{name}" for name in sorted(names) for prefix in "BI")) if names else ()
+
+
+def _texts(training: Sequence[WeightedSet]) -> dict[str, list[str]]:
+    texts: dict[str, list[str]] = {}
+    generator = random.Random(0)
+    for entry in training:
+        if entry.grammar:
+            own = texts.setdefault(entry.grammar.lang, [])
+            own.extend(entry.grammar.words)
+            for label in entry.grammar.labels:
+                own.extend(e.text for e in entry.grammar.sample(label, _SAMPLES_FOR_TEXTS, generator))
+        for example in entry.examples:
+            texts.setdefault(example.lang, []).append(example.text)
+    return texts

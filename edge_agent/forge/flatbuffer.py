@@ -1,0 +1,148 @@
+"""A small builder of TFLite graphs with LiteRT's own published flatbuffer schema.
+
+Only what an encoder needs: tensors, constants (float, int32, int8 with a scale per channel) and
+operators. Shapes are given with -1 where the sequence's length stands, which the runtime fills in when
+the input is resized. What the graph *means* is in :mod:`edge_agent.forge.export`.
+
+Source: tensorflow/compiler/mlir/lite/schema/schema.fbs, as generated into
+``ai_edge_litert.schema_py_generated`` (object API).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from edge_agent.files import write_atomic
+
+_FILE_IDENTIFIER = b"TFL3"
+_ALIGNMENT_BYTES = 16  # schema.fbs: `data:[ubyte] (force_align: 16)`, which the object API leaves out
+
+TENSOR_TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int8): schema.TensorType.INT8,
+}
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A constant's bytes, aligned as the schema asks so that kernels may map them in place."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.content = content
+
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the object API's name
+        if not self.content:
+            schema.BufferStart(builder)
+            return schema.BufferEnd(builder)
+        builder.StartVector(1, len(self.content), _ALIGNMENT_BYTES)
+        builder.head -= len(self.content)
+        builder.Bytes[builder.head : builder.head + len(self.content)] = self.content
+        vector = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """Symmetric int8 weights: ``real = values * scales`` along ``axis``.
+
+    Attributes:
+        values: int8, any shape.
+        scales: float32, one for each entry of ``axis``, or a single one for the whole tensor.
+        axis: the dimension that the scales belong to.
+    """
+
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    axis: int = 0
+
+
+class GraphBuilder:
+    """Collects tensors and operators of one subgraph, then writes the file."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._buffers: list[_AlignedBuffer] = [_AlignedBuffer(b"")]  # buffer 0 means "no data"
+        self._tensors: list[Any] = []
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[int, int], int] = {}
+
+    def tensor(self, name: str, shape: Sequence[int], dtype: Any = np.float32) -> int:
+        """Adds a computed tensor; -1 stands for the sequence length. Returns its index."""
+        tensor = schema.TensorT()
+        tensor.name = name
+        tensor.shape = [1 if size < 0 else size for size in shape]
+        if any(size < 0 for size in shape):
+            tensor.shapeSignature = list(shape)
+        tensor.type = TENSOR_TYPES[np.dtype(dtype)]
+        tensor.buffer = 0
+        tensor.hasRank = True
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def constant(self, name: str, value: NDArray[Any] | Quantized) -> int:
+        """Adds a constant, quantised or not. Returns its index."""
+        array = value.values if isinstance(value, Quantized) else value
+        index = self.tensor(name, array.shape, array.dtype)
+        self._buffers.append(_AlignedBuffer(np.ascontiguousarray(array).tobytes()))
+        self._tensors[index].buffer = len(self._buffers) - 1
+        if isinstance(value, Quantized):
+            quantization = schema.QuantizationParametersT()
+            quantization.scale = value.scales.astype(np.float32)
+            quantization.zeroPoint = np.zeros(len(value.scales), np.int64)
+            quantization.quantizedDimension = value.axis
+            self._tensors[index].quantization = quantization
+        return index
+
+    def operator(
+        self, code: int, inputs: Sequence[int], output: int, *, version: int = 1, options: Any = None
+    ) -> int:
+        """Adds an operator that computes ``output``; returns ``output`` for chaining."""
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._codes.setdefault((code, version), len(self._codes))
+        operator.inputs = list(inputs)
+        operator.outputs = [output]
+        if options is not None:
+            operator.builtinOptions = options
+            options_name = type(options).__name__.removesuffix("T")
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options_name, 0)
+            if not operator.builtinOptionsType:  # newer operators' options stand in a second union
+                operator.builtinOptions = None
+                operator.builtinOptions2 = options
+                operator.builtinOptions2Type = getattr(schema.BuiltinOptions2, options_name)
+        self._operators.append(operator)
+        return output
+
+    def write(self, path: Path, *, inputs: Sequence[int], outputs: Sequence[int], description: str) -> None:
+        """Writes the file, whole or not at all."""
+        subgraph = schema.SubGraphT()
+        subgraph.name = self._name
+        subgraph.tensors, subgraph.operators = self._tensors, self._operators
+        subgraph.inputs, subgraph.outputs = list(inputs), list(outputs)
+        model = schema.ModelT()
+        model.version = 3
+        model.description = description
+        model.subgraphs = [subgraph]
+        model.buffers = self._buffers
+        model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]
+        builder = flatbuffers.Builder(sum(len(b.content) for b in self._buffers) + (1 << 20))
+        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+        write_atomic(path, bytes(builder.Output()))
+
+
+def _operator_code(code: int, version: int) -> Any:
+    entry = schema.OperatorCodeT()
+    entry.builtinCode = code
+    entry.deprecatedBuiltinCode = min(code, 127)  # the old field is a byte; 127 says "look at the new one"
+    entry.version = version
+    return entry

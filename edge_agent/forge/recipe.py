@@ -1,0 +1,170 @@
+"""A recipe: the TOML file that says how a model is made.
+
+It names the data (with sha256 and licence), the encoder to start from, the training, the calibration and
+the gates. Paths of data are looked for in the folders of ``--data``; files that belong to the recipe
+(templates, lexicon) stand beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_agent.errors import DataError
+from edge_agent.forge.data.examples import read_text
+from edge_agent.forge.toml import parse_toml
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """What the bundle says of itself."""
+
+    name: str
+    version: str
+    task: Literal["intent", "classify"]
+    languages: tuple[str, ...]
+    licence: str
+    beyond: Literal["truncate", "window"] = "truncate"
+    max_tokens: int = Field(default=128, ge=8, le=512)
+
+
+class DataSection(_Section):
+    """One data file and what its rows are for."""
+
+    use: Literal["train", "dev", "test"]
+    kind: Literal["home_assistant", "home_llm", "labelled", "clinc150", "templates", "texts"]
+    file: str
+    lang: str
+    licence: str
+    sha256: str | None = None
+    weight: float = Field(default=0.0, ge=0)
+    """Share of a training batch, relative to the other sets."""
+    map: Mapping[str, str] = Field(default_factory=dict)
+    """Label of the set → label of the model."""
+    drop: tuple[str, ...] = ()
+    """Labels of the set whose rows say nothing clear about ours."""
+    drop_matching: str | None = None
+    """Rows whose text matches this pattern are dropped."""
+    text: str = "text"
+    """Name of the column with the text."""
+    beside_recipe: bool = False
+
+
+class EncoderSection(_Section):
+    """The pretrained encoder to start from: an installed package that holds a checkpoint folder."""
+
+    package: str
+    origin: str
+    licence: str
+
+
+class VocabularySection(_Section):
+    """Which tokens the student keeps."""
+
+    lexicon: str | None = None
+    largest: int = Field(default=20_000, ge=1_000)
+
+
+class TrainingSection(_Section):
+    """Optimiser and schedule."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    head_learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_share: float = Field(default=0.06, ge=0, lt=1)
+    slot_loss_weight: float = Field(default=1.0, ge=0)
+    value_swap_share: float = Field(default=0.5, ge=0, le=1)
+    noise_share: float = Field(default=0.15, ge=0, le=1)
+    average_decay: float = Field(default=0.998, ge=0, lt=1)
+    seed: int = 1
+
+
+class CalibrationSection(_Section):
+    """What the threshold must let through on the dev sets."""
+
+    accept_in_scope: float = Field(default=0.975, gt=0, le=1)
+    accept_out_of_scope: float = Field(default=0.02, ge=0, lt=1)
+    margin: float = Field(default=0.05, ge=0, lt=1)
+
+
+class GateSection(_Section):
+    """A figure that the finished bundle must reach; the run fails otherwise."""
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+class Recipe(_Section):
+    """A whole recipe; see ``models/recipes/home.toml``."""
+
+    model: ModelSection
+    encoder: EncoderSection
+    data: tuple[DataSection, ...]
+    vocabulary: VocabularySection = VocabularySection()
+    training: TrainingSection
+    calibration: CalibrationSection = CalibrationSection()
+    gates: tuple[GateSection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolders:
+    """Where a recipe's files are looked for.
+
+    Attributes:
+        recipe_folder: the folder of the recipe.
+        data: the folders of ``--data``, first to last.
+    """
+
+    recipe_folder: Path
+    data: Sequence[Path] = field(default=())
+
+    def find(self, section: DataSection) -> Path:
+        """The file of a data section, with its sha256 checked.
+
+        Raises:
+            DataError: absent everywhere, or not the file that the recipe means.
+        """
+        folders = [self.recipe_folder] if section.beside_recipe else list(self.data)
+        for folder in folders:
+            path = folder / section.file
+            if path.exists():
+                _check_sha256(path, section)
+                return path
+        searched = ", ".join(map(str, folders)) or "nowhere"
+        raise DataError(f"{section.file}: not found in {searched}", hint="give its folder by --data DIR")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads and checks a recipe.
+
+    Raises:
+        DataError: not TOML, or an entry that is unknown or out of range; names it.
+    """
+    table: dict[str, Any] = parse_toml(read_text(path), str(path))
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(f"{path}: {place}: {first['msg']}") from error
+
+
+def _check_sha256(path: Path, section: DataSection) -> None:
+    """Of a file, or of all files of the section's language in a folder, one after the other by name."""
+    if section.sha256 is None:
+        return
+    files = sorted(path.glob(f"{section.lang}.*")) if path.is_dir() else [path]
+    found = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    if found != section.sha256:
+        raise DataError(f"{path}: sha256 is {found}, the recipe means {section.sha256}")

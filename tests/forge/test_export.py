@@ -1,0 +1,109 @@
+"""The exported file computes what the trained encoder computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edge_agent.forge.encoder import EncoderShape, JointEncoder
+from edge_agent.forge.export import LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME, export_bert
+from edge_agent.forge.flatbuffer import Quantized
+from edge_agent.forge.quantise import Scheme, dequantise, quantise_int8
+from edge_agent.inference.runtime import Runner
+
+VOCABULARY = 120
+
+
+@pytest.fixture(scope="module")
+def encoder() -> JointEncoder:
+    torch.manual_seed(3)
+    return JointEncoder(
+        EncoderShape(
+            vocabulary=VOCABULARY,
+            hidden=64,
+            intermediate=128,
+            layers=3,
+            heads=4,
+            longest=40,
+            labels=7,
+            tags=5,
+        )
+    ).eval()
+
+
+def runner(path: Path) -> Runner:
+    return Runner(path, threads=1, dynamic_length=True, pad_id=0, vocabulary_size=VOCABULARY, max_tokens=40)
+
+
+def reference(encoder: JointEncoder, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    with torch.no_grad():
+        labels, slots = encoder(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
+    assert slots is not None
+    return labels[0].numpy(), slots[0].numpy()
+
+
+@pytest.mark.parametrize("length", [3, 11, 40, 4])
+def test_a_float32_file_equals_the_encoder_at_every_length(
+    encoder: JointEncoder, tmp_path: Path, length: int
+) -> None:
+    export_bert(encoder.export_weights(), tmp_path / "m.tflite", scheme=Scheme.FLOAT32)
+    ids = np.random.default_rng(length).integers(0, VOCABULARY, length).tolist()
+    run = runner(tmp_path / "m.tflite")
+    outputs = run.run(ids)
+    labels, slots = reference(encoder, ids)
+    np.testing.assert_allclose(outputs[LABEL_OUTPUT_NAME].reshape(-1), labels, atol=1e-4)
+    np.testing.assert_allclose(outputs[SLOT_OUTPUT_NAME].reshape(length, -1), slots, atol=1e-4)
+    run.close()
+
+
+@pytest.mark.parametrize("scheme", [Scheme.INT8_PER_CHANNEL, Scheme.INT8_PER_TENSOR])
+def test_an_int8_file_points_the_same_way_as_the_encoder(
+    encoder: JointEncoder, tmp_path: Path, scheme: Scheme
+) -> None:
+    export_bert(encoder.export_weights(), tmp_path / "m.tflite", scheme=scheme)
+    run = runner(tmp_path / "m.tflite")
+    for seed in range(10):
+        ids = np.random.default_rng(seed).integers(0, VOCABULARY, 12).tolist()
+        found = run.run(ids)[SLOT_OUTPUT_NAME].reshape(-1)
+        expected = reference(encoder, ids)[1].reshape(-1)
+        cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
+        assert cosine > 0.995
+    run.close()
+
+
+def test_padding_in_a_training_batch_changes_nothing(encoder: JointEncoder) -> None:
+    ids = [2, 9, 8, 7, 3]
+    padded = torch.tensor([[*ids, 0, 0, 0], [2, 5, 6, 7, 8, 9, 10, 3]])
+    mask = torch.tensor([[True] * 5 + [False] * 3, [True] * 8])
+    with torch.no_grad():
+        labels, slots = encoder(padded, mask)
+    alone_labels, alone_slots = reference(encoder, ids)
+    np.testing.assert_allclose(labels[0].numpy(), alone_labels, atol=1e-5)
+    assert slots is not None
+    np.testing.assert_allclose(slots[0, :5].numpy(), alone_slots, atol=1e-5)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_and_no_file_is_left(tmp_path: Path) -> None:
+    odd = JointEncoder(
+        EncoderShape(vocabulary=10, hidden=6, intermediate=8, layers=1, heads=3, longest=8, labels=2, tags=0)
+    )
+    weights = odd.export_weights()
+    broken = type(weights)(**{f: getattr(weights, f) for f in weights.__slots__} | {"heads": 4})
+    with pytest.raises(ValueError, match="do not divide"):
+        export_bert(broken, tmp_path / "m.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays(np.float32, (4, 9), elements=st.floats(-50, 50, width=32)))
+def test_quantised_weights_are_within_half_a_step_of_the_originals(weight: np.ndarray) -> None:
+    quantised = quantise_int8(weight, Scheme.INT8_PER_CHANNEL)
+    assert isinstance(quantised, Quantized)
+    assert np.abs(quantised.values.astype(int)).max() <= 127
+    assert np.all(np.abs(dequantise(quantised) - weight) <= quantised.scales[:, None] * 0.5001)
