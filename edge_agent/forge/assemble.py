@@ -48,6 +48,7 @@ def write_model(
     *,
     calibrated: Calibrated | None,
     golden: Sequence[Mapping[str, Any]] = (),
+    card: str = "",
     metrics: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
@@ -59,6 +60,7 @@ def write_model(
         scheme: how the weights are held.
         calibrated: temperature and threshold; without, temperature 1 and threshold 0.
         golden: lines of the golden file.
+        card: the model card.
         metrics: for ``bundle.json``.
         provenance: for ``bundle.json``.
     """
@@ -67,6 +69,8 @@ def write_model(
     write_atomic(folder / "vocab.txt", "".join(f"{token}\n" for token in trained.tokens).encode())
     lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in golden)
     write_atomic(folder / _GOLDEN_FILE, lines.encode())
+    if card:
+        write_atomic(folder / "MODEL_CARD.md", card.encode())
     write_bundle(folder, _manifest(trained, scheme, calibrated, metrics or {}, provenance or {}))
 
 

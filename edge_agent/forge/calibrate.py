@@ -7,6 +7,7 @@ the share of in-scope sentences that must pass allows it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ def calibrate(
     logits: NDArray[np.float32],
     expected: NDArray[np.int64],
     *,
+    sources: Sequence[str],
     out_of_scope: int | None,
     margin: float,
     accept_in_scope: float,
@@ -50,22 +52,25 @@ def calibrate(
     Args:
         logits: dev logits, [sentences, labels].
         expected: label indices, [sentences].
+        sources: the data set of each sentence.
         out_of_scope: index of that label, or None.
         margin: least distance between the two best.
         accept_in_scope: share of in-scope sentences that the threshold may not go below.
-        accept_out_of_scope: share of out-of-scope sentences that is good enough.
+        accept_out_of_scope: share of out-of-scope sentences that is good enough, in the worst source.
     """
     losses = [_loss(logits, expected, temperature) for temperature in _TEMPERATURES]
     temperature = round(float(_TEMPERATURES[int(np.argmin(losses))]), 3)
     probabilities = softmax(logits, temperature)
     inside = expected != out_of_scope if out_of_scope is not None else np.ones(len(expected), bool)
+    origin = np.asarray(sources)
+    strangers = [~inside & (origin == source) for source in sorted(set(origin[~inside]))]
     chosen = float(_THRESHOLDS[0])
     for threshold in _THRESHOLDS:
         accepted = _accepted(probabilities, threshold, margin, out_of_scope)
         if accepted[inside].mean() < accept_in_scope:
             break
         chosen = float(threshold)
-        if inside.all() or accepted[~inside].mean() <= accept_out_of_scope:
+        if all(accepted[rows].mean() <= accept_out_of_scope for rows in strangers):
             break
     return Calibrated(
         temperature,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.errors import DataError
-from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example
-from edge_agent.forge.data.home_assistant import unique_texts
+from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example, read_jsonl
+from edge_agent.forge.data.home_assistant import missing_slots, unique_texts
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.data.sources import read_section
 from edge_agent.forge.data.templates import read_grammar
@@ -30,6 +30,7 @@ class Corpus:
         slot_tags: ``O``, then ``B-`` and ``I-`` of each slot name, sorted; empty without slots.
         texts: texts by language, for choosing a vocabulary.
         left_out: training sentences that also stand in dev or test and were therefore left out.
+        slots_not_found: slot values annotated in dev that could not be found in the text.
     """
 
     training: tuple[WeightedSet, ...]
@@ -39,6 +40,7 @@ class Corpus:
     slot_tags: tuple[str, ...]
     texts: dict[str, list[str]]
     left_out: int
+    slots_not_found: int
 
 
 def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) -> Corpus:
@@ -78,6 +80,7 @@ def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) ->
         slot_tags=_slot_tags(training, held_out),
         texts=_texts(training),
         left_out=left_out,
+        slots_not_found=sum(_slots_not_found(recipe, folders)),
     )
 
 
@@ -87,6 +90,13 @@ def _read(section: DataSection, folders: DataFolders, smoke: bool) -> list[Examp
         random.Random(0).shuffle(examples)
         return examples[:_SMOKE_ROWS]
     return examples
+
+
+def _slots_not_found(recipe: Recipe, folders: DataFolders) -> Iterator[int]:
+    for section in recipe.data:
+        if section.kind == "home_assistant" and section.use == "dev":
+            for row in read_jsonl(folders.find(section)):
+                yield len(missing_slots(row["text"], row["slots"]))
 
 
 def _of(read: Sequence[tuple[DataSection, list[Example]]], use: str) -> tuple[Example, ...]:

@@ -31,6 +31,7 @@ from edge_agent.forge.data.mixture import Mixture
 from edge_agent.forge.encoder import EncoderShape, JointEncoder, load_bert_state
 from edge_agent.forge.evaluate import analyse, figures, label_logits, latencies, worst_pairs
 from edge_agent.forge.features import Featurizer
+from edge_agent.forge.model_card import render_model_card
 from edge_agent.forge.quantise import Scheme
 from edge_agent.forge.recipe import DataFolders, GateSection, Recipe, read_recipe
 from edge_agent.forge.report import write_report
@@ -233,6 +234,8 @@ def _evaluate(trained: Trained, corpus: Corpus, out: Path, provenance: dict[str,
             },
             "confusions": worst_pairs(corpus.dev, dev_served),
             "latency_ms_by_tokens": latencies(served),
+            "slots_not_found": corpus.slots_not_found,
+            "provenance": provenance,
             "agreement": _agreement([*dev_reference, *test_reference], [*dev_served, *test_served]),
         }
     metrics = _headline(found)
@@ -242,6 +245,7 @@ def _evaluate(trained: Trained, corpus: Corpus, out: Path, provenance: dict[str,
         Scheme.INT8_PER_CHANNEL,
         calibrated=calibrated,
         golden=golden,
+        card=render_model_card(recipe, trained.labels, found),
         metrics=metrics,
         provenance=provenance,
     )
@@ -249,7 +253,7 @@ def _evaluate(trained: Trained, corpus: Corpus, out: Path, provenance: dict[str,
         pass
     metrics["bundle_megabytes"] = sum(file.stat().st_size for file in int8.iterdir()) / 1e6
     missed = tuple(text for gate in recipe.gates if (text := _missed(gate, metrics)))
-    found["headline"], found["missed_gates"], found["provenance"] = metrics, list(missed), provenance
+    found["headline"], found["missed_gates"] = metrics, list(missed)
     write_report(out, recipe, found, corpus, dev_served)
     bundle = int8
     if not missed:
@@ -269,6 +273,7 @@ def _calibrate(trained: Trained, corpus: Corpus, folder: Path) -> Calibrated:
     return calibrate(
         logits,
         np.asarray([index[example.label] for example in corpus.dev]),
+        sources=[example.source for example in corpus.dev],
         out_of_scope=index.get(OUT_OF_SCOPE),
         margin=section.margin,
         accept_in_scope=section.accept_in_scope,

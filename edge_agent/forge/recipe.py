@@ -36,6 +36,14 @@ class ModelSection(_Section):
     max_tokens: int = Field(default=128, ge=8, le=512)
 
 
+class CardSection(_Section):
+    """The words of the model card."""
+
+    summary: str = "A model made by edge-agent forge."
+    intended_use: str = "Understanding short texts of the kind that it was trained on."
+    limits: tuple[str, ...] = ("Texts unlike its training data.",)
+
+
 class DataSection(_Section):
     """One data file and what its rows are for."""
 
@@ -109,6 +117,7 @@ class Recipe(_Section):
     """A whole recipe; see ``models/recipes/home.toml``."""
 
     model: ModelSection
+    card: CardSection = CardSection()
     encoder: EncoderSection
     data: tuple[DataSection, ...]
     vocabulary: VocabularySection = VocabularySection()

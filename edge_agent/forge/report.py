@@ -14,6 +14,7 @@ from edge_agent.forge.calibrate import reliability
 from edge_agent.forge.corpus import Corpus
 from edge_agent.forge.data.examples import OUT_OF_SCOPE
 from edge_agent.forge.evaluate import label_logits
+from edge_agent.forge.model_card import figure_rows
 from edge_agent.forge.recipe import Recipe
 from edge_agent.inference.decode import softmax
 from edge_agent.inference.model import Analysis
@@ -49,14 +50,11 @@ def _markdown(recipe: Recipe, found: Mapping[str, Any], corpus: Corpus) -> str:
         "",
         "| set | sentences | intent accuracy | float32 | slot F1 | float32 | accepted |",
         "|---|---|---|---|---|---|---|",
-    ]
-    for split in ("dev", "test"):
-        for group, summary in found[split].items():
-            lines.append(_row(f"{split} {group}", summary, found[f"{split}_float32"][group]))
-    lines += [
+        *figure_rows(found),
         "",
         f"Top label of int8 and float32 agree on {found['agreement']:.2%} of these sentences. "
-        f"{corpus.left_out} training sentences also stood in dev or test and were left out of training.",
+        f"{corpus.left_out} training sentences also stood in dev or test and were left out of training. "
+        f"Annotated slot values of dev that the labels' script could not find: {found['slots_not_found']}.",
         "",
         "## Calibration",
         "",
@@ -89,32 +87,6 @@ def _markdown(recipe: Recipe, found: Mapping[str, Any], corpus: Corpus) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _row(name: str, served: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
-    inside = served["in_scope"] > 0
-    accepted = served["in_scope_accepted"] if inside else served["out_of_scope_accepted"]
-    slots, slots32 = served["slots"], reference["slots"]
-    cells = [
-        name,
-        str(served["in_scope"] + served["out_of_scope"]),
-        _with_interval(served["intent_accuracy"], served["intent_accuracy_interval"]),
-        _percent(reference["intent_accuracy"]),
-        _with_interval(slots["f1"], slots["f1_interval"]) if slots else "–",
-        _percent(slots32["f1"]) if slots32 else "–",
-        _percent(accepted),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"
-
-
-def _with_interval(share: float | None, interval: Mapping[str, float] | None) -> str:
-    if share is None or interval is None:
-        return _percent(share)
-    return f"{share:.2%} [{interval['low']:.1%}, {interval['high']:.1%}]"
 
 
 def _probabilities(found: Mapping[str, Any], dev: Sequence[Analysis]) -> np.ndarray:

@@ -162,7 +162,13 @@ def test_calibration_finds_the_temperature_and_keeps_strangers_out() -> None:
     all_logits = np.vstack([logits, strangers]) * 4  # far too sure of itself
     labels = np.concatenate([expected, np.full(200, 2)])
     found = calibrate(
-        all_logits, labels, out_of_scope=2, margin=0.05, accept_in_scope=0.5, accept_out_of_scope=0.05
+        all_logits,
+        labels,
+        sources=["t"] * 800,
+        out_of_scope=2,
+        margin=0.05,
+        accept_in_scope=0.5,
+        accept_out_of_scope=0.05,
     )
     assert found.temperature > 1.5
     assert found.error_after < found.error_before

@@ -127,7 +127,7 @@ def _duration_forms(unit: str, value: float) -> Iterator[str]:
         yield rf"(?<!\w)(?P<v>an?)\s{own}(?!\w)"
     larger = words.LARGER_UNIT.get(unit)
     if value == 30 and larger:
-        yield rf"(?<!\w)(?P<v>(?:half (?:an? )?|1/2 (?:an? )?|medi[ao] ){larger})(?!\w)"
+        yield rf"(?<!\w)(?<!and a )(?P<v>(?:half (?:an? )?|1/2 (?:an? )?|medi[ao] ){larger})(?!\w)"
         yield rf"(?<!\w)and a (?P<v>half) {larger}"
         yield rf"{larger} (?:and a|y) (?P<v>half|medi[ao])(?!\w)"
     if value == 15 and larger:

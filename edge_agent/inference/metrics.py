@@ -1,0 +1,183 @@
+"""The figures by which a model is judged: values in, values out.
+
+Training's report and ``edge-agent model eval`` count with the same functions, so that two figures of one
+name never mean two things:
+
+* **intent accuracy** is over the sentences in scope and looks at the best guess, accepted or not;
+* **accepted** is the share that the calibrated threshold lets through, in scope and out of scope apart;
+* **slot scores** are micro-averaged over (name, exact slice) and count what the device would answer: a
+  sentence that is not recognised answers no slots, so all of its slots are missed.
+
+Nothing here knows a model, a file or a clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SlotPair = tuple[str, str]
+"""A slot's name and the exact slice of the text that fills it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Ends of a bootstrap interval, as shares 0..1."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotScores:
+    """Micro-averaged slot figures, with the counts that they came from."""
+
+    precision: float
+    recall: float
+    f1: float
+    f1_interval: Interval
+    right: int
+    wrong: int
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was expected of one sentence and what a model said.
+
+    Attributes:
+        expected: the intent, or None for a sentence that is out of scope.
+        best: the model's best guess, whether it accepted it or not.
+        recognized: whether the model accepted it.
+        expected_slots: None where the data has no slots with slices.
+        slots: the slots answered; empty when not recognized.
+    """
+
+    expected: str | None
+    best: str | None
+    recognized: bool
+    expected_slots: Collection[SlotPair] | None = None
+    slots: Collection[SlotPair] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of one set of sentences; a share over no sentences is None."""
+
+    in_scope: int
+    intent_accuracy: float | None
+    intent_accuracy_interval: Interval | None
+    in_scope_accepted: float | None
+    out_of_scope: int
+    out_of_scope_accepted: float | None
+    slots: SlotScores | None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Latency percentiles in milliseconds."""
+
+    count: int
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def share(hits: Iterable[bool]) -> float | None:
+    """The share of true values, 0..1; None of no values."""
+    values = list(hits)
+    return sum(values) / len(values) if values else None
+
+
+def slot_counts(expected: Collection[SlotPair], answered: Collection[SlotPair]) -> tuple[int, int, int]:
+    """Right, wrong and missed slots of one sentence; a slot that stands twice counts twice."""
+    wanted, got = Counter(expected), Counter(answered)
+    right = (wanted & got).total()
+    return right, got.total() - right, wanted.total() - right
+
+
+def slot_scores(
+    pairs: Iterable[tuple[Collection[SlotPair], Collection[SlotPair]]], *, seed: int = 0
+) -> SlotScores | None:
+    """Micro precision, recall and F1 over (expected, answered) pairs; None of no sentences."""
+    counts = np.array([slot_counts(expected, answered) for expected, answered in pairs], dtype=np.float64)
+    if not len(counts):
+        return None
+    right, wrong, missed = (int(total) for total in counts.sum(axis=0))
+    numerators = 2 * counts[:, 0]
+    return SlotScores(
+        precision=_ratio(right, right + wrong),
+        recall=_ratio(right, right + missed),
+        f1=_ratio(2 * right, 2 * right + wrong + missed),
+        f1_interval=ratio_interval(numerators, numerators + counts[:, 1] + counts[:, 2], seed=seed),
+        right=right,
+        wrong=wrong,
+        missed=missed,
+    )
+
+
+def summarize(outcomes: Iterable[Outcome], *, seed: int = 0) -> Summary:
+    """All figures of one set of sentences."""
+    rows = list(outcomes)
+    inside = [row for row in rows if row.expected is not None]
+    outside = [row for row in rows if row.expected is None]
+    hits = [row.best == row.expected for row in inside]
+    return Summary(
+        in_scope=len(inside),
+        intent_accuracy=share(hits),
+        intent_accuracy_interval=ratio_interval(hits, [1] * len(hits), seed=seed) if hits else None,
+        in_scope_accepted=share(row.recognized for row in inside),
+        out_of_scope=len(outside),
+        out_of_scope_accepted=share(row.recognized for row in outside),
+        slots=slot_scores(
+            [(row.expected_slots, row.slots) for row in inside if row.expected_slots is not None], seed=seed
+        ),
+    )
+
+
+def ratio_interval(
+    numerators: Sequence[float] | np.ndarray,
+    denominators: Sequence[float] | np.ndarray,
+    *,
+    level: float = 0.95,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of sum(numerators) / sum(denominators) over sentences.
+
+    Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, section 13.3. Accuracy has hits over
+    ones, F1 has 2·right over 2·right + wrong + missed.
+
+    Raises:
+        ValueError: no sentences, or lists of different length.
+    """
+    tops, bottoms = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
+    if not len(tops) or tops.shape != bottoms.shape:
+        raise ValueError("a bootstrap interval needs equally many numerators and denominators, at least one")
+    draws = np.random.default_rng(seed).multinomial(len(tops), np.full(len(tops), 1 / len(tops)), size=rounds)
+    sums = draws @ bottoms
+    ratios = np.divide(draws @ tops, sums, out=np.zeros(rounds), where=sums > 0)
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def latency(milliseconds: Sequence[float]) -> Latency:
+    """Percentiles of measured latencies.
+
+    Raises:
+        ValueError: no values.
+    """
+    if not milliseconds:
+        raise ValueError("no latencies to summarize")
+    values = np.asarray(milliseconds, np.float64)
+    p50, p90, p99 = (float(value) for value in np.percentile(values, [50, 90, 99]))
+    return Latency(len(values), float(values.mean()), p50, p90, p99, float(values.max()))
+
+
+def _ratio(numerator: int, denominator: int) -> float:
+    return numerator / denominator if denominator else 0.0

@@ -1,0 +1,296 @@
+"""A served model: text → prediction, through tokenizer, runtime and decoding.
+
+A :class:`Model` exists only when its bundle is intact and its golden sentences came out right here. A text
+longer than the model is read as the bundle says (:mod:`edge_agent.inference.windows`).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from time import perf_counter
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import BundleError, ErrorCode, GoldenError, RequestError, RuntimeFailure
+from edge_agent.inference.bundle import Bundle, opened_bundle, read_tokenizer
+from edge_agent.inference.decode import Decision, decide, decode_slots
+from edge_agent.inference.golden import SlotSpan, check_golden, parse_golden
+from edge_agent.inference.manifest import Beyond, Manifest, Variant
+from edge_agent.inference.runtime import Runner, RuntimeInfo, runtime_info
+from edge_agent.inference.tokenizer import Encoding
+from edge_agent.inference.windows import mean_logits, pool_slots, truncate, window_starts
+from edge_agent.types import Prediction, Slot
+
+LABEL_OUTPUT = "label_logits"
+SLOT_OUTPUT = "slot_logits"
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything that one run says of one text: what predictions, golden checks and evaluation read.
+
+    Attributes:
+        encoding: the tokens that were read, [CLS] and [SEP] included, after truncation.
+        label_logits: float32 [labels], uncalibrated, pooled over windows.
+        slot_logits: float32 [tokens, tags], or None for a model without slots.
+        decision: label, confidence, ranking.
+        slots: of a recognized intent, else empty.
+        truncated: the end of the text was not read.
+        tokenize_ms: time for text → token ids.
+        invoke_ms: time in the runtime.
+    """
+
+    encoding: Encoding
+    label_logits: NDArray[np.float32]
+    slot_logits: NDArray[np.float32] | None
+    decision: Decision
+    slots: tuple[Slot, ...]
+    truncated: bool
+    tokenize_ms: float
+    invoke_ms: float
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The token ids that were read."""
+        return self.encoding.ids
+
+    @property
+    def label(self) -> str:
+        """The best label, before threshold, margin and scope."""
+        return self.decision.best
+
+    @property
+    def recognized(self) -> bool:
+        """Whether the best label is the answer."""
+        return self.decision.recognized
+
+    @property
+    def slot_spans(self) -> tuple[SlotSpan, ...]:
+        """The slots without value and confidence."""
+        return tuple(SlotSpan(slot.name, slot.start, slot.end) for slot in self.slots)
+
+
+class Model:
+    """A loaded bundle that answers. Threads may share it; they take turns.
+
+    Made by :meth:`load`; a context manager that closes itself.
+
+    Attributes:
+        bundle: the checked bundle.
+        variant: the file of it that serves.
+        runtime: which runtime computes.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1, backend: str | None = None) -> None:
+        """Load a checked bundle without asking its golden sentences; :meth:`load` is the way in."""
+        self.bundle = bundle
+        self.runtime = runtime_info(backend)
+        self.variant = choose_variant(bundle.manifest, self.runtime)
+        self._tokenizer = read_tokenizer(bundle)
+        self._lock = Lock()
+        self._resources = ExitStack()
+        self._runner = Runner(
+            bundle.file(self.variant.file),
+            threads=threads,
+            dynamic_length=self.variant.dynamic_length,
+            pad_id=self._tokenizer.pad_id,
+            vocabulary_size=self._tokenizer.vocabulary_size,
+            max_tokens=bundle.manifest.input.max_tokens,
+            backend=backend,
+        )
+        self._resources.callback(self._runner.close)
+        _check_outputs(self.variant.file, self._runner, bundle.manifest)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, threads: int = 1, check_golden: bool = True, backend: str | None = None
+    ) -> Model:
+        """Check and load a bundle, and let it answer its golden sentences.
+
+        Args:
+            path: a bundle's folder, or an ``.edgemodel`` zip, which is unpacked to a temporary folder
+                until the model is closed.
+            threads: of the runtime.
+            check_golden: False only to look into a model that fails.
+            backend: the distribution name of one runtime, or None for the first that is installed.
+
+        Raises:
+            BundleError: missing, truncated, altered, foreign, unknown, or nothing in it runs here.
+            GoldenError: it is intact and answers wrongly on this machine.
+            RuntimeFailure: there is no runtime, or it failed.
+        """
+        with ExitStack() as undo:
+            bundle = undo.enter_context(opened_bundle(path))
+            model = cls(bundle, threads=threads, backend=backend)
+            undo.callback(model._runner.close)
+            if check_golden:
+                model.check_golden()
+            model._resources = undo.pop_all()
+        return model
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return self.bundle.manifest
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…`` of the bundle."""
+        return self.bundle.digest
+
+    def predict(self, text: str, *, top_k: int = 3) -> Prediction:
+        """Understand one text.
+
+        Args:
+            text: any length; beyond the model's it is read as the bundle says.
+            top_k: most alternatives to the answer.
+
+        Raises:
+            RequestError: ``empty_text``, the text has nothing but white space and control characters.
+            RuntimeFailure: the runtime failed; the next call is unaffected.
+        """
+        analysis = self.analyse(text, top_k=top_k)
+        manifest = self.bundle.manifest
+        decision = analysis.decision
+        return Prediction(
+            model=manifest.name,
+            version=manifest.version,
+            task=manifest.task,
+            recognized=decision.recognized,
+            label=decision.best if decision.recognized else None,
+            confidence=decision.confidence,
+            alternatives=decision.alternatives,
+            slots=analysis.slots,
+            truncated=analysis.truncated,
+            tokenize_ms=analysis.tokenize_ms,
+            invoke_ms=analysis.invoke_ms,
+        )
+
+    def analyse(self, text: str, *, top_k: int = 3) -> Analysis:
+        """As :meth:`predict`, with token ids and logits.
+
+        Raises:
+            RequestError: ``empty_text``.
+            RuntimeFailure: the runtime failed.
+        """
+        manifest = self.bundle.manifest
+        begun = perf_counter()
+        encoding = self._tokenizer.encode(text)
+        if len(encoding.ids) == 2:
+            raise RequestError(ErrorCode.EMPTY_TEXT, "the text is empty")
+        cut = encoding
+        if manifest.input.beyond is Beyond.TRUNCATE:
+            cut = truncate(encoding, manifest.input.max_tokens)
+        tokenized = perf_counter()
+        label_logits, slot_logits = self._logits(cut)
+        invoked = perf_counter()
+        decision = decide(
+            label_logits,
+            manifest.labels,
+            manifest.calibration,
+            out_of_scope=manifest.out_of_scope,
+            top_k=top_k,
+        )
+        slots: tuple[Slot, ...] = ()
+        if slot_logits is not None and decision.recognized:
+            slots = decode_slots(text, cut, slot_logits, manifest.slot_tags)
+        return Analysis(
+            encoding=cut,
+            label_logits=label_logits,
+            slot_logits=slot_logits,
+            decision=decision,
+            slots=slots,
+            truncated=cut is not encoding,
+            tokenize_ms=(tokenized - begun) * 1e3,
+            invoke_ms=(invoked - tokenized) * 1e3,
+        )
+
+    def check_golden(self) -> None:
+        """Answer the bundle's golden sentences.
+
+        Raises:
+            GoldenError: one came out differently.
+            BundleError: the golden file is not of the form.
+            RuntimeFailure: the runtime failed.
+        """
+        golden = self.bundle.manifest.golden
+        sentences = parse_golden(golden.file, self.bundle.file(golden.file).read_bytes())
+        for sentence in sentences:
+            if len(sentence.label_logits) != len(self.bundle.manifest.labels):
+                raise BundleError(f"{golden.file}: line {sentence.number}: not one logit for each label")
+        try:
+            check_golden(sentences, self.analyse, min_cosine=golden.min_cosine)
+        except RequestError as error:
+            raise GoldenError(f"{golden.file}: a golden sentence without a word") from error
+
+    def close(self) -> None:
+        """Free the interpreter and temporary files; to call it again does nothing."""
+        with self._lock:
+            self._resources.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _logits(self, encoding: Encoding) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Label logits [labels] and slot logits [tokens, tags]."""
+        limits = self.bundle.manifest.input
+        length = len(encoding.ids)
+        with self._lock:
+            if length <= limits.max_tokens:
+                return self._invoke(encoding.ids)
+            windows = window_starts(length, limits.max_tokens, limits.window_stride)
+            content = limits.max_tokens - 2
+            runs = [
+                self._invoke((encoding.ids[0], *encoding.ids[start : start + content], encoding.ids[-1]))
+                for start in windows
+            ]
+        labels = mean_logits([label_logits for label_logits, _ in runs])
+        slots = [slot_logits for _, slot_logits in runs if slot_logits is not None]
+        return labels, pool_slots(length, windows, slots) if slots else None
+
+    def _invoke(self, ids: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        outputs = self._runner.run(ids)
+        labels = outputs[LABEL_OUTPUT].reshape(-1)
+        tags = len(self.bundle.manifest.slot_tags)
+        slots = outputs[SLOT_OUTPUT].reshape(-1, tags)[: len(ids)] if tags else None
+        if not np.isfinite(labels).all() or (slots is not None and not np.isfinite(slots).all()):
+            raise RuntimeFailure("the model computed logits that are not numbers")
+        return labels, slots
+
+
+def choose_variant(manifest: Manifest, runtime: RuntimeInfo) -> Variant:
+    """The first variant that the runtime computes rightly.
+
+    Raises:
+        BundleError: there is none.
+    """
+    for variant in manifest.variants:
+        if runtime.name in variant.runtimes and runtime.features.issuperset(variant.features):
+            return variant
+    needs = "; ".join(
+        f"{v.file} needs {'/'.join(v.runtimes)} {' '.join(v.features)}" for v in manifest.variants
+    )
+    raise BundleError(f"{manifest.name}: no file of the bundle runs on {runtime} ({needs})")
+
+
+def _check_outputs(file: str, runner: Runner, manifest: Manifest) -> None:
+    """Refuse a file whose outputs are not those of the manifest."""
+    widths = {LABEL_OUTPUT: len(manifest.labels)}
+    if manifest.slot_tags:
+        widths[SLOT_OUTPUT] = len(manifest.slot_tags)
+    for name, width in widths.items():
+        shape = runner.output_shapes.get(name)
+        if not shape:
+            raise BundleError(f"{file}: has no output {name}")
+        if shape[-1] != width:
+            raise BundleError(f"{file}: {name} has {shape[-1]} columns where bundle.json has {width}")

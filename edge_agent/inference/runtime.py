@@ -1,0 +1,238 @@
+"""The TFLite runtime behind one small class; no other file imports it.
+
+LiteRT (``ai-edge-litert``) and its old name (``tflite-runtime``, the only one with wheels for 32-bit ARM)
+have the same Python interface. The first one that is installed is taken, when it is first needed. What each
+can compute *rightly* is a table here: tflite-runtime 2.14 loads int8 weights with one scale a channel and
+answers wrongly without an error, so loading a file is no proof (golden sentences are).
+
+Measured with LiteRT 2.3: a resize and allocation costs 0.2 ms, so it is done only when the length changes.
+After a failed call the interpreter's state is undefined, so it is dropped and made anew for the next one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import RuntimeFailure
+
+_MODULES: Final = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+}
+_FEATURES: Final = {
+    "ai-edge-litert": frozenset({"float32", "int8-per-tensor", "int8-per-channel"}),
+    "tflite-runtime": frozenset({"float32", "int8-per-tensor"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """Which runtime this machine uses.
+
+    Attributes:
+        name: ``ai-edge-litert`` or ``tflite-runtime``.
+        version: its release.
+        features: the model features (``features`` of a bundle's variant) that it computes rightly.
+    """
+
+    name: str
+    version: str
+    features: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+class _Interpreter(Protocol):
+    """What this package uses of ``Interpreter``."""
+
+    def get_input_details(self) -> list[dict[str, Any]]: ...
+    def get_output_details(self) -> list[dict[str, Any]]: ...
+    def resize_tensor_input(self, index: int, shape: Sequence[int], strict: bool = ...) -> None: ...
+    def allocate_tensors(self) -> None: ...
+    def set_tensor(self, index: int, value: NDArray[np.int32]) -> None: ...
+    def invoke(self) -> None: ...
+    def get_tensor(self, index: int) -> NDArray[Any]: ...
+
+
+def runtime_info(backend: str | None = None) -> RuntimeInfo:
+    """Name and version of the runtime in use.
+
+    Args:
+        backend: the distribution name of one runtime, or None for the first that is installed.
+
+    Raises:
+        RuntimeFailure: it, or any, is not installed.
+    """
+    name, _ = _backend(backend)
+    package = importlib.import_module(_MODULES[name].partition(".")[0])
+    return RuntimeInfo(name, str(getattr(package, "__version__", "unknown")), _FEATURES[name])
+
+
+def _backend(wanted: str | None) -> tuple[str, Any]:
+    """The runtime's name and its module."""
+    if wanted is not None and wanted not in _MODULES:
+        raise RuntimeFailure(f"no such runtime: {wanted}", hint=f"known are {', '.join(_MODULES)}")
+    for name in _MODULES if wanted is None else (wanted,):
+        try:
+            return name, importlib.import_module(_MODULES[name])
+        except ImportError:
+            continue
+    missing = wanted or " or ".join(_MODULES)
+    raise RuntimeFailure(
+        f"no TFLite runtime: {missing} is not installed",
+        hint="pip install ai-edge-litert (on 32-bit ARM: tflite-runtime with Python 3.11)",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """A made interpreter and the tensor numbers of its input and outputs."""
+
+    interpreter: _Interpreter
+    input_index: int
+    input_shape: tuple[int, ...]
+    output_indices: Mapping[str, int]
+    output_shapes: Mapping[str, tuple[int, ...]]
+
+
+class Runner:
+    """One model in one interpreter: token ids in, logits out. Not for two threads at a time.
+
+    Args:
+        model: path of the ``.tflite`` file (mapped, not copied) or its bytes.
+        threads: of the runtime; more than there are free cores is slower, not faster.
+        dynamic_length: the file takes any length; otherwise ids are padded to the file's own.
+        pad_id: what a fixed length is padded with.
+        vocabulary_size: ids from here on are refused before the call; None trusts the caller.
+        max_tokens: longest input; None trusts the caller.
+        backend: the distribution name of one runtime, or None for the first that is installed.
+
+    Raises:
+        RuntimeFailure: no runtime, or it cannot load the file, or the file is not of the kind it should be.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | bytes,
+        *,
+        threads: int = 1,
+        dynamic_length: bool = True,
+        pad_id: int = 0,
+        vocabulary_size: int | None = None,
+        max_tokens: int | None = None,
+        backend: str | None = None,
+    ) -> None:
+        self._model = model
+        self._threads = threads
+        self._dynamic_length = dynamic_length
+        self._pad_id = pad_id
+        self._vocabulary_size = vocabulary_size
+        self._max_tokens = max_tokens
+        self._backend_name = backend
+        self._length: int | None = None
+        self._closed = False
+        self._session: _Session | None = self._open()
+        self.output_shapes = self._session.output_shapes
+
+    def run(self, ids: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        """One inference.
+
+        Args:
+            ids: token ids, [CLS] … [SEP].
+
+        Returns:
+            Copies of the outputs by tensor name, float32, as the file shapes them.
+
+        Raises:
+            RuntimeFailure: ids out of range or too long, or the runtime failed; the next call is unaffected.
+        """
+        if self._closed:
+            raise RuntimeFailure("the model is closed")
+        self._guard(ids)
+        try:
+            session = self._session or self._open()
+            self._session = session
+            return self._call(session, ids)
+        except RuntimeFailure:
+            raise
+        except Exception as error:
+            self._session = None
+            self._length = None
+            raise RuntimeFailure(f"the TFLite runtime failed: {_one_line(error)}") from error
+
+    def close(self) -> None:
+        """Free the interpreter and what it holds; to call it again does nothing."""
+        self._closed = True
+        self._session = None
+        self._model = b""
+
+    def _open(self) -> _Session:
+        name, module = _backend(self._backend_name)
+        content = isinstance(self._model, bytes)
+        source = {"model_content": self._model} if content else {"model_path": str(self._model)}
+        self._length = None
+        try:
+            interpreter: _Interpreter = module.Interpreter(num_threads=self._threads, **source)
+            inputs = interpreter.get_input_details()
+            outputs = interpreter.get_output_details()
+        except Exception as error:
+            what = "the model" if content else Path(str(self._model)).name
+            raise RuntimeFailure(f"{name} cannot load {what}: {_one_line(error)}") from error
+        if len(inputs) != 1 or inputs[0]["dtype"] is not np.int32 or len(inputs[0]["shape"]) != 2:
+            raise RuntimeFailure("the model does not take one int32 tensor [1, length]")
+        signature = tuple(int(size) for size in inputs[0]["shape_signature"])
+        if self._dynamic_length and signature[1] != -1:
+            raise RuntimeFailure(
+                f"the model takes {signature[1]} tokens only, but was declared of dynamic length"
+            )
+        return _Session(
+            interpreter=interpreter,
+            input_index=inputs[0]["index"],
+            input_shape=tuple(int(size) for size in inputs[0]["shape"]),
+            output_indices={output["name"]: output["index"] for output in outputs},
+            output_shapes={output["name"]: _signature(output) for output in outputs},
+        )
+
+    def _guard(self, ids: Sequence[int]) -> None:
+        """Refuse what the runtime would fail on, or worse, not fail on."""
+        if not ids or min(ids) < 0:
+            raise RuntimeFailure("no token ids, or a negative one")
+        if self._vocabulary_size is not None and max(ids) >= self._vocabulary_size:
+            raise RuntimeFailure(f"token id {max(ids)} is not in the vocabulary of {self._vocabulary_size}")
+        if self._max_tokens is not None and len(ids) > self._max_tokens:
+            raise RuntimeFailure(f"{len(ids)} tokens, where the model reads {self._max_tokens}")
+
+    def _call(self, session: _Session, ids: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        interpreter = session.interpreter
+        length = len(ids)
+        if not self._dynamic_length:
+            length = session.input_shape[1]
+            if len(ids) > length:
+                raise RuntimeFailure(f"{len(ids)} tokens, where the model's file takes {length}")
+            ids = [*ids, *([self._pad_id] * (length - len(ids)))]
+        if length != self._length:
+            if self._dynamic_length:
+                interpreter.resize_tensor_input(session.input_index, [1, length])
+            interpreter.allocate_tensors()
+            self._length = length
+        interpreter.set_tensor(session.input_index, np.array((ids,), np.int32))
+        interpreter.invoke()
+        return {name: interpreter.get_tensor(index) for name, index in session.output_indices.items()}
+
+
+def _signature(details: dict[str, Any]) -> tuple[int, ...]:
+    """Shape of a tensor with -1 where it follows the input."""
+    signature = details["shape_signature"]
+    return tuple(int(size) for size in (signature if len(signature) else details["shape"]))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
