@@ -54,7 +54,7 @@ _STATES_ES = (
     "fri[oa]s?|ocupad[oa]s?|vaci[oa]s?|alimentad[oa]s?|echad[oa]s?|disparad[oa]s?|despejad[oa]s?|"
     "disponibles?|segur[oa]s?|insegur[oa]s?|actualizad[oa]s?|manipulad[oa]s?|vibrando"
 )
-_STATE_PHRASES = "plugged in|on battery|up to date|en carga|en casa|en movimiento|en marcha"
+_STATE_PHRASES = "plugged in|on battery|up to date|en carga|en movimiento|en marcha"
 STATES = f"{_STATE_PHRASES}|{_STATES_EN}|{_STATES_ES}"
 """The words that say a state, whatever its canonical name: "open" is the state "on" of a door's sensor."""
 
