@@ -1,0 +1,1 @@
+"""Measuring this machine: the model alone, and the daemon on top of it."""

@@ -1,0 +1,79 @@
+"""A benchmark's report drawn as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from edge_agent.cli.console import print_pairs, print_table
+
+if TYPE_CHECKING:
+    from edge_agent.bench.figures import Percentiles, Report, Target
+
+_MET, _MISSED = "✓", "✗"
+
+
+def draw_report(report: Report) -> None:
+    """Draws everything, the targets last."""
+    print_pairs(_about(report))
+    typer.echo(f"\nThe model alone, one thread of {report.runtime}")
+    print_table(
+        ("tokens", "p50 ms", "p99 ms"),
+        [(str(at.tokens), f"{at.times.p50_ms:.3f}", f"{at.times.p99_ms:.3f}") for at in report.lengths],
+    )
+    typer.echo("Bare interpreter loop and daemon, in turns on one core")
+    print_table(
+        (
+            f"sentences of {report.model.sentence_tokens} tokens",
+            "p50 ms",
+            "p99 ms",
+            "requests/s",
+            "energy mJ",
+        ),
+        _rows(report),
+    )
+    if report.daemon is not None:
+        typer.echo(f"The daemon after {report.daemon.requests} requests")
+        print_table(("", "measured", "target", ""), target_rows(report.targets))
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+
+
+def target_rows(targets: Sequence[Target]) -> list[tuple[str, str, str, str]]:
+    """Name, measured, target and mark of each."""
+    return [
+        (target.name, f"{target.measured:.3g}", target.limit, _MET if target.met else _MISSED)
+        for target in targets
+    ]
+
+
+def _about(report: Report) -> dict[str, str]:
+    machine, model = report.machine, report.model
+    pairs = {
+        "machine": f"{machine.board}, {machine.cores} × {machine.processor}",
+        "system": f"{machine.operating_system}, Linux {machine.kernel} {machine.architecture}, "
+        f"Python {machine.python}",
+        "versions": f"edge-agent {report.edge_agent}, {report.runtime}",
+        "model": f"{model.name} {model.version}, {model.bundle_mb:g} MB, {model.digest[:19]}…",
+    }
+    if report.daemon is not None:
+        pairs["versions"] += f", {report.daemon.broker}"
+    if report.model_core is not None:
+        pairs["cores"] = f"model on {report.model_core}, broker and requester on {report.broker_core}"
+    return pairs
+
+
+def _rows(report: Report) -> list[tuple[str, str, str, str, str]]:
+    rows = [_row("bare interpreter", report.bare.times, report.bare.per_second, "")]
+    if report.daemon is not None:
+        energy = report.energy_mj_per_answer
+        shown = report.energy_source if energy is None else f"{energy:g}"
+        daemon = report.daemon
+        rows.append(_row("daemon, QoS 1, publish to result", daemon.times, daemon.per_second, shown))
+    return rows
+
+
+def _row(name: str, times: Percentiles, per_second: float, energy: str) -> tuple[str, str, str, str, str]:
+    return name, f"{times.p50_ms:.3f}", f"{times.p99_ms:.3f}", f"{per_second:.0f}", energy

@@ -1,0 +1,252 @@
+"""The course of ``edge-agent bench``: pins, starts and stops, and lets :mod:`edge_agent.bench` measure.
+
+The model's core runs the bare loop and the daemon, never both at a time; the other core runs the broker and
+this program. Every round takes its turn with each, so that a busy moment of the machine hits both alike.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from edge_agent import __version__
+from edge_agent.bench.asker import Asker
+from edge_agent.bench.bare import bare_runner, run_lengths, run_loop, warm_up
+from edge_agent.bench.cores import Cores, available_cores, choose_cores, pinned, thread_siblings
+from edge_agent.bench.figures import (
+    Bare,
+    Daemon,
+    MeasuredModel,
+    Percentiles,
+    Report,
+    Round,
+    bare_of,
+    daemon_of,
+    targets_of,
+)
+from edge_agent.bench.machine import describe_machine, resident_mb
+from edge_agent.bench.sentences import Sentence, sentences_of_length
+from edge_agent.cli import stage
+from edge_agent.errors import BrokerError, BundleError
+from edge_agent.inference.bundle import read_tokenizer
+from edge_agent.inference.golden import parse_golden
+from edge_agent.inference.model import Model
+from edge_agent.inference.runtime import Runner
+from edge_agent.link.address import BrokerAddress
+from edge_agent.link.topics import Topics
+from edge_agent.service.machine import Machine
+
+SENTENCE_TOKENS = 12
+_BASE_TOPIC = "edge-agent"
+_WARM_UP = 100
+_NO_SENSOR = "no sensor"
+_NO_BROKER = "the daemon was left out: Mosquitto is not installed (sudo apt install mosquitto)"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        rounds: turns of bare loop, latency and throughput.
+        calls: of the bare loop in a round, and requests one at a time.
+        requests: with the queue filled, in a round.
+        starts: of the daemon.
+        length_rounds: turns of every sentence length.
+        length_calls: in each of them.
+    """
+
+    rounds: int
+    calls: int
+    requests: int
+    starts: int
+    length_rounds: int
+    length_calls: int
+
+
+FULL = Plan(rounds=10, calls=300, requests=1000, starts=5, length_rounds=5, length_calls=40)
+QUICK = Plan(rounds=3, calls=100, requests=300, starts=1, length_rounds=2, length_calls=10)
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Everything that the measurements share."""
+
+    plan: Plan
+    tell: Tell
+    model: Model
+    runner: Runner
+    sentences: tuple[Sentence, ...]
+    cores: Cores
+
+    @property
+    def ids(self) -> list[tuple[int, ...]]:
+        return [sentence.ids for sentence in self.sentences]
+
+    @property
+    def texts(self) -> list[str]:
+        return [sentence.text for sentence in self.sentences]
+
+    def bare_round(self) -> tuple[tuple[float, ...], float]:
+        with pinned(self.cores.model):
+            warm_up(self.runner, self.ids)
+            return run_loop(self.runner, self.ids, self.plan.calls)
+
+
+def run_benchmark(bundle: Path, plan: Plan, tell: Tell) -> Report:
+    """Measures a model on this machine.
+
+    Args:
+        bundle: a bundle's folder or ``.edgemodel`` file.
+        plan: how much.
+        tell: what is being done, in words.
+
+    Raises:
+        BundleError: the bundle is refused, or its golden sentences give no sentence of the length.
+        RuntimeFailure: the runtime failed.
+        BrokerError: broker or daemon do not come up, or the daemon does not answer.
+    """
+    begun = datetime.now(timezone.utc)
+    cores = choose_cores(available_cores(), thread_siblings)
+    with pinned(cores.others), Model.load(bundle) as model, bare_runner(model) as runner:
+        shared = _Bench(plan, tell, model, runner, _sentences(model), cores)
+        tell("the model at every length")
+        with pinned(cores.model):
+            lengths = run_lengths(
+                runner, shared.ids, model.manifest.input.max_tokens, plan.length_rounds, plan.length_calls
+            )
+        together = _with_daemon(shared)
+        bare, daemon = together or (_alone(shared), None)
+        tell("")
+        return Report(
+            edge_agent=__version__,
+            runtime=str(model.runtime),
+            time=begun.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            machine=describe_machine(Machine().board(), Machine().operating_system()),
+            model=_measured(shared),
+            model_core=cores.model,
+            broker_core=cores.others,
+            lengths=lengths,
+            bare=bare,
+            daemon=daemon,
+            energy_mj_per_answer=None,
+            energy_source=_NO_SENSOR,
+            targets=targets_of(daemon) if daemon else (),
+            notes=tuple(note for note in (cores.note, None if daemon else _NO_BROKER) if note),
+        )
+
+
+def _sentences(model: Model) -> tuple[Sentence, ...]:
+    golden = model.manifest.golden.file
+    texts = [sentence.text for sentence in parse_golden(golden, model.bundle.file(golden).read_bytes())]
+    found = sentences_of_length(read_tokenizer(model.bundle), texts, SENTENCE_TOKENS)
+    if not found:
+        raise BundleError(f"{golden}: no sentence of {SENTENCE_TOKENS} tokens can be made of it")
+    return found
+
+
+def _measured(shared: _Bench) -> MeasuredModel:
+    manifest = shared.model.manifest
+    folder = shared.model.bundle.path
+    return MeasuredModel(
+        name=manifest.name,
+        version=manifest.version,
+        digest=shared.model.digest,
+        bundle_mb=round(sum(file.stat().st_size for file in folder.iterdir()) / 1e6, 2),
+        sentence_tokens=SENTENCE_TOKENS,
+        sentences=len(shared.sentences),
+    )
+
+
+def _with_daemon(shared: _Bench) -> tuple[Bare, Daemon] | None:
+    """The daemon and the bare loop in turns; None where there is no Mosquitto."""
+    if stage.mosquitto_path() is None:
+        return None
+    with ExitStack() as everything:
+        folder = Path(everything.enter_context(tempfile.TemporaryDirectory(prefix="edge-agent-bench-")))
+        port = stage.free_port()
+        everything.enter_context(stage.broker(folder, port))
+        starts = []
+        for number in range(shared.plan.starts):
+            shared.tell(f"start {number + 1} of {shared.plan.starts}")
+            starts.append(_start_seconds(shared, folder, port, f"start-{number}"))
+        rounds, protocol = _daemon_rounds(shared, folder, port)
+    return bare_of(rounds), daemon_of(rounds, starts, broker=_broker_version(), protocol=protocol)
+
+
+def _alone(shared: _Bench) -> Bare:
+    """The bare loop by itself."""
+    times: list[float] = []
+    rates = []
+    for _ in range(shared.plan.rounds):
+        found, rate = shared.bare_round()
+        times += found
+        rates.append(rate)
+    return Bare(Percentiles.of(times), round(median(rates), 1))
+
+
+def _start_seconds(shared: _Bench, folder: Path, port: int, device: str) -> float:
+    """From starting the process to ``online`` at a subscriber."""
+    with Asker(BrokerAddress(stage.HOST, port), Topics(_BASE_TOPIC, device)) as asker:
+        begun = perf_counter()
+        with _pinned_daemon(shared, folder, port, device):
+            _wait_online(asker, folder)
+            return perf_counter() - begun
+
+
+@contextmanager
+def _pinned_daemon(shared: _Bench, folder: Path, port: int, device: str) -> Iterator[int]:
+    """A daemon on the model's core; gives its process id."""
+    with ExitStack() as life:
+        with pinned(shared.cores.model):
+            process = life.enter_context(stage.daemon(folder, port, device, shared.model.bundle.path))
+        yield process.pid
+
+
+def _wait_online(asker: Asker, folder: Path) -> None:
+    try:
+        asker.wait_online()
+    except BrokerError as error:
+        said = stage.last_lines(folder / "daemon.log") or "it says nothing"
+        raise BrokerError(f"the daemon did not come online: {said}") from error
+
+
+def _daemon_rounds(shared: _Bench, folder: Path, port: int) -> tuple[list[Round], int]:
+    """All rounds with one daemon, and the protocol that it was asked by."""
+    address, topics = BrokerAddress(stage.HOST, port), Topics(_BASE_TOPIC, "bench")
+    with Asker(address, topics) as asker, _pinned_daemon(shared, folder, port, "bench") as pid:
+        _wait_online(asker, folder)
+        asker.ask_many(shared.model.manifest.name, shared.texts, _WARM_UP)
+        rounds = []
+        for number in range(shared.plan.rounds):
+            shared.tell(f"round {number + 1} of {shared.plan.rounds}")
+            rounds.append(_round(shared, asker, pid))
+        return rounds, asker.protocol
+
+
+def _round(shared: _Bench, asker: Asker, pid: int) -> Round:
+    name, plan = shared.model.manifest.name, shared.plan
+    bare_ms, bare_per_second = shared.bare_round()
+    daemon_ms = asker.ask_each(name, shared.texts, plan.calls)
+    daemon_per_second = asker.ask_many(name, shared.texts, plan.requests)
+    rss = resident_mb(pid)
+    if rss is None:
+        raise BrokerError("the daemon died during the benchmark")
+    return Round(bare_ms, bare_per_second, daemon_ms, daemon_per_second, asker.answered, rss)
+
+
+def _broker_version() -> str:
+    """``mosquitto 2.0.11``, from the first line of its help."""
+    program = stage.mosquitto_path() or "mosquitto"
+    told = subprocess.run([program, "-h"], capture_output=True, text=True, check=False, timeout=10).stdout
+    found = re.search(r"mosquitto version (\S+)", told)
+    return f"Mosquitto {found.group(1)}" if found else "Mosquitto"

@@ -1,0 +1,285 @@
+"""Requests in, results and errors out: the JSON of PROTOCOL §1. Pure.
+
+Any bytes become a :class:`Request` or a :class:`RequestError`, never another exception: what arrives here
+was written by strangers. Parsing is strict about what it knows (a boolean is no number, ``1e999`` is no
+number of seconds) and ignores keys that it does not know, so that old devices serve new senders.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from edge_agent.errors import ErrorCode, RequestError
+from edge_agent.link.expiry import parse_rfc3339
+from edge_agent.types import Prediction, Task
+
+DEFAULT_TOP_K = 3
+MAX_TOP_K = 1000
+MAX_TTL_SECONDS = 366 * 86_400.0
+MAX_DEPTH = 16
+_MAX_ID_CHARACTERS = 1024
+_MAX_LANG_CHARACTERS = 64
+_JSON_OVERHEAD_BYTES = 8192
+_WORST_ESCAPE = 6
+"""A JSON string may spell one byte of text as six (``\\u0041``)."""
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a sender asks.
+
+    Attributes:
+        text: the sentence, never blank.
+        id: echoed in the answer, or None.
+        lang: echoed in the answer, or None.
+        session: the conversation it belongs to, or None.
+        top_k: most alternatives wanted.
+        ttl_seconds: the answer is worthless this long after ``sent_at``, else after receipt; or None.
+        sent_at: when it was sent, seconds since the epoch, or None.
+        traceparent: W3C trace context from the payload, or None.
+    """
+
+    text: str
+    id: str | None = None
+    lang: str | None = None
+    session: str | None = None
+    top_k: int = DEFAULT_TOP_K
+    ttl_seconds: float | None = None
+    sent_at: float | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds that a request spent, as its result tells them."""
+
+    queue_ms: float
+    total_ms: float
+
+
+class PayloadError(RequestError):
+    """A request that cannot be answered, with the id that could still be read from it."""
+
+    def __init__(self, code: ErrorCode, message: str, request_id: str | None = None) -> None:
+        super().__init__(code, message)
+        self.request_id = request_id
+
+
+def parse_request(payload: bytes, *, max_text_bytes: int) -> Request:
+    """Reads a payload: plain UTF-8 text, or a JSON object.
+
+    Raises:
+        PayloadError: with the code that PROTOCOL §1 gives to the fault.
+    """
+    if len(payload) > max_text_bytes * _WORST_ESCAPE + _JSON_OVERHEAD_BYTES:
+        raise PayloadError(ErrorCode.TOO_LARGE, "the payload is too large")
+    try:
+        content = payload.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PayloadError(ErrorCode.BAD_ENCODING, "the payload is not valid UTF-8") from error
+    begin = content.lstrip()[:1]
+    if begin == "{":
+        return _from_object(_parse_object(content, payload), max_text_bytes)
+    if begin in _JSON_BEGINS and _is_json(content, payload):
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload is JSON but not an object")
+    _check_text(content, None, max_text_bytes)
+    return Request(content)
+
+
+def request_id_of(payload: bytes, *, max_text_bytes: int) -> str | None:
+    """The id of a request that is refused unread, where there is one."""
+    try:
+        return parse_request(payload, max_text_bytes=max_text_bytes).id
+    except PayloadError as error:
+        return error.request_id
+
+
+_JSON_BEGINS = frozenset('["-0123456789tfn')
+
+
+def _not_a_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_a_number)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _parse_object(content: str, payload: bytes) -> dict[str, Any]:
+    if _depth_exceeded(payload):
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, f"the JSON is nested deeper than {MAX_DEPTH} levels")
+    try:
+        value = _DECODER.decode(content)
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload begins like JSON and is not") from error
+    if not isinstance(value, dict):  # pragma: no cover  # what begins with { is an object or no JSON
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload is JSON but not an object")
+    return value
+
+
+def _is_json(content: str, payload: bytes) -> bool:
+    if _depth_exceeded(payload):
+        return True
+    try:
+        _DECODER.decode(content)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _depth_exceeded(payload: bytes) -> bool:
+    if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for byte in _STRING.sub(b"", payload):
+        if byte in b"{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif byte in b"}]":
+            depth -= 1
+    return False
+
+
+def _from_object(fields: Mapping[str, Any], max_text_bytes: int) -> Request:
+    request_id = _string(fields, "id", None, _MAX_ID_CHARACTERS)
+    text = fields.get("text")
+    if text is None:
+        raise PayloadError(ErrorCode.EMPTY_TEXT, "the request has no text", request_id)
+    if not isinstance(text, str):
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, "text is not a string", request_id)
+    _check_text(text, request_id, max_text_bytes)
+    if len(fields) == 1:
+        return Request(text)
+    traceparent = _string(fields, "traceparent", request_id, _MAX_ID_CHARACTERS)
+    return Request(
+        text=text,
+        id=request_id,
+        lang=_string(fields, "lang", request_id, _MAX_LANG_CHARACTERS),
+        session=_string(fields, "session", request_id, _MAX_ID_CHARACTERS),
+        top_k=_top_k(fields, request_id),
+        ttl_seconds=_ttl(fields, request_id),
+        sent_at=_sent_at(fields, request_id),
+        traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+    )
+
+
+def _check_text(text: str, request_id: str | None, max_text_bytes: int) -> None:
+    if not text or text.isspace():
+        raise PayloadError(ErrorCode.EMPTY_TEXT, "the text is empty", request_id)
+    try:
+        size = len(text) if text.isascii() else len(text.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        message = "the text has half a surrogate pair"
+        raise PayloadError(ErrorCode.BAD_ENCODING, message, request_id) from error
+    if size > max_text_bytes:
+        message = f"the text has {size} bytes, more than {max_text_bytes}"
+        raise PayloadError(ErrorCode.TOO_LARGE, message, request_id)
+
+
+def _string(fields: Mapping[str, Any], key: str, request_id: str | None, longest: int) -> str | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, f"{key} is not a string", request_id)
+    if len(value) > longest:
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, f"{key} is longer than {longest} characters", request_id)
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise PayloadError(ErrorCode.BAD_ENCODING, f"{key} has half a surrogate pair", request_id)
+    return value
+
+
+def _top_k(fields: Mapping[str, Any], request_id: str | None) -> int:
+    value = fields.get("top_k")
+    if value is None:
+        return DEFAULT_TOP_K
+    if type(value) is not int or not 0 <= value <= MAX_TOP_K:
+        message = f"top_k is not a whole number from 0 to {MAX_TOP_K}"
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, message, request_id)
+    return value
+
+
+def _ttl(fields: Mapping[str, Any], request_id: str | None) -> float | None:
+    value = fields.get("ttl_s")
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= MAX_TTL_SECONDS or not math.isfinite(value):
+        message = f"ttl_s is not a number of seconds from 0 to {MAX_TTL_SECONDS:.0f}"
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, message, request_id)
+    return float(value)
+
+
+def _sent_at(fields: Mapping[str, Any], request_id: str | None) -> float | None:
+    value = _string(fields, "sent_at", request_id, 64)
+    if value is None:
+        return None
+    try:
+        return parse_rfc3339(value)
+    except ValueError as error:
+        message = "sent_at is not a time as RFC 3339 writes it"
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, message, request_id) from error
+
+
+def render_result(
+    prediction: Prediction, request: Request, timing: Timing, *, echo_text: bool = False
+) -> dict[str, Any]:
+    """The result of PROTOCOL §1 as a JSON object."""
+    result: dict[str, Any] = {
+        "id": request.id,
+        "model": prediction.model,
+        "version": prediction.version,
+        "task": prediction.task.value,
+        "lang": request.lang,
+        "recognized": prediction.recognized,
+    }
+    is_intent = prediction.task is Task.INTENT
+    result["intent" if is_intent else "label"] = prediction.label
+    result["confidence"] = round(prediction.confidence, 4)
+    result["alternatives"] = [
+        {"label": other.label, "confidence": round(other.confidence, 4)}
+        for other in prediction.alternatives[: request.top_k]
+    ]
+    if is_intent:
+        result["slots"] = [
+            {
+                "name": slot.name,
+                "value": slot.value,
+                "start": slot.start,
+                "end": slot.end,
+                "confidence": round(slot.confidence, 4),
+            }
+            for slot in prediction.slots
+        ]
+    result["truncated"] = prediction.truncated
+    result["timing_ms"] = {
+        "queue": round(timing.queue_ms, 2),
+        "tokenize": round(prediction.tokenize_ms, 2),
+        "invoke": round(prediction.invoke_ms, 2),
+        "total": round(timing.total_ms, 2),
+    }
+    result["energy_mj"] = None
+    result["power_ok"] = None
+    if echo_text:
+        result["text"] = request.text
+    if request.traceparent is not None:
+        result["traceparent"] = request.traceparent
+    return result
+
+
+def render_error(code: ErrorCode, message: str, request_id: str | None) -> dict[str, Any]:
+    """The error of PROTOCOL §1 as a JSON object; the message never has the user's text."""
+    return {"id": request_id, "error": {"code": code.value, "message": message}}
+
+
+def encode_json(document: Mapping[str, Any]) -> bytes:
+    """A document as compact UTF-8 JSON."""
+    return _ENCODER.encode(document).encode("utf-8")

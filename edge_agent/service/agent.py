@@ -1,0 +1,306 @@
+"""``edge-agentd``: the composition root. It wires settings, models, worker and link, and owns their life.
+
+Start: connect while the models load → serve → one canary through every model → ``online`` and ``READY=1``.
+Stop (SIGTERM, SIGINT): take nothing new → answer what is in hand → ``offline`` → disconnect → free the
+models → die of the signal that came. SIGHUP reads the models' folders again. The main thread waits for
+events; it wakes by itself only for health and for systemd's watchdog, fed by answers and canaries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event
+
+from edge_agent import __version__
+from edge_agent.errors import EdgeAgentError, RuntimeFailure
+from edge_agent.link.address import BrokerAddress
+from edge_agent.link.client import Link
+from edge_agent.link.protocol import MQTT_5, ConnectOptions, Delivery, Will
+from edge_agent.link.topics import Topics
+from edge_agent.log import configure_log, get_logger
+from edge_agent.service.figures import Figures
+from edge_agent.service.health import Facts, Identity, render_health, render_info
+from edge_agent.service.machine import Machine
+from edge_agent.service.models import BundleLoader, Catalogue, Loader, load_catalogue
+from edge_agent.service.notify import Notifier
+from edge_agent.service.signals import RELOADING, captured_signals, die_of
+from edge_agent.service.worker import Rules, Worker
+from edge_agent.settings import Settings, load_settings, public_settings, read_password
+
+FIRST_CANARY_SECONDS = 20.0
+FINISH_SECONDS = 20.0
+DRAIN_SECONDS = 5.0
+LEAVE_SECONDS = 5.0
+_STALE_INTERVALS = 3
+_EXTEND_MICROSECONDS = 30_000_000
+_LINK_CHANGED = 0
+_CANARY_CHANGED = -1
+
+
+class Agent:
+    """One daemon.
+
+    Args:
+        settings: all of them.
+        password: of the broker, or None.
+        loader: opens bundles.
+        machine: what is known of this machine.
+        notifier: speaks to systemd.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        password: str | None = None,
+        *,
+        loader: Loader | None = None,
+        machine: Machine | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.mqtt.base_topic, settings.device.id)
+        self._loader = loader or BundleLoader(settings.inference.threads)
+        self._machine = machine or Machine()
+        self._notifier = notifier or Notifier()
+        self._figures = Figures()
+        self._log = get_logger()
+        self._events: SimpleQueue[int] = SimpleQueue()
+        self._catalogue: Catalogue = {}
+        self._begun = time.monotonic()
+        self._canaries = 0
+        self._link = self._make_link(password)
+        self._worker = self._make_worker()
+
+    def run(self) -> int:
+        """Serves until a signal says stop.
+
+        Returns:
+            The signal, for the caller to die of.
+        """
+        with captured_signals(self._events.put):
+            self._start()
+            stop = self._serve()
+            self._stop(stop)
+        return stop
+
+    # Receiver of the link, in its thread
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """Queues a request."""
+        self._worker.accept(delivery, held_back=delivery.message.qos > 0 and self._link.protocol == MQTT_5)
+
+    def on_link_change(self) -> None:
+        """Wakes the main thread, which tells it in ``health``."""
+        self._events.put(_LINK_CHANGED)
+
+    # Life
+
+    def _start(self) -> None:
+        self._log.info("agent.starting", version=__version__, device=self._settings.device.id)
+        self._notifier.send("STATUS=loading models", f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}")
+        self._link.start()
+        self._catalogue = self._load({})
+        self._worker.swap(self._catalogue)
+        self._worker.start()
+        if not self._sing().wait(FIRST_CANARY_SECONDS):
+            self._log.error("agent.canary_late", seconds=FIRST_CANARY_SECONDS)
+        self._tell_info()
+        self._tell_health()
+        self._link.announce(self._topics.status, b"online")
+        self._notifier.send("READY=1", self._status_line())
+        self._log.info("agent.ready", models=sorted(self._catalogue), seconds=self._age())
+
+    def _serve(self) -> int:
+        pulse = self._settings.health.interval_seconds
+        if self._notifier.watchdog_seconds is not None:
+            pulse = min(pulse, self._notifier.watchdog_seconds / 3)
+        canary = self._sing()
+        answered = self._figures.answered
+        next_health = time.monotonic() + self._settings.health.interval_seconds
+        next_pulse = time.monotonic() + pulse
+        while True:
+            event = self._next_event(min(next_health, next_pulse))
+            now = time.monotonic()
+            if now >= next_pulse:
+                if canary.is_set() or self._figures.answered != answered:
+                    self._notifier.send("WATCHDOG=1")
+                answered = self._figures.answered
+                canary = self._sing() if canary.is_set() else canary
+                next_pulse = now + pulse
+            if event == RELOADING:
+                self._reload()
+            elif event is not None and event > 0:
+                return event
+            if event is not None or now >= next_health:
+                self._tell_health()
+                next_health = time.monotonic() + self._settings.health.interval_seconds
+
+    def _stop(self, number: int) -> None:
+        self._log.info("agent.stopping", signal=signal.Signals(number).name)
+        self._notifier.send("STOPPING=1")
+        self._link.stop_taking()
+        finished = self._worker.finish(FINISH_SECONDS)
+        drained = self._link.drain(DRAIN_SECONDS)
+        self._link.leave((self._topics.status, b"offline"), LEAVE_SECONDS)
+        if finished:
+            for entry in self._catalogue.values():
+                if entry.served is not None:
+                    entry.served.model.close()
+        self._log.info("agent.stopped", finished=finished, drained=drained)
+
+    def _reload(self) -> None:
+        self._notifier.send("STATUS=loading models")
+        before = self._catalogue
+        self._catalogue = self._load(before)
+        kept = {id(entry.served) for entry in self._catalogue.values()}
+        retired = tuple(
+            entry.served.model
+            for entry in before.values()
+            if entry.served is not None and id(entry.served) not in kept
+        )
+        self._worker.swap(self._catalogue, retired)
+        self._sing().wait(FIRST_CANARY_SECONDS)
+        self._tell_info()
+        self._notifier.send(self._status_line())
+        self._log.info("agent.reloaded", models=sorted(self._catalogue))
+
+    # Small steps
+
+    def _next_event(self, deadline: float) -> int | None:
+        try:
+            return self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            return None
+
+    def _load(self, current: Catalogue) -> Catalogue:
+        return load_catalogue(
+            self._settings.models.directories,
+            self._loader,
+            current,
+            on_loaded=lambda: self._notifier.send(f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}"),
+        )
+
+    def _sing(self) -> Event:
+        self._canaries += 1
+        return self._worker.canary(self._canaries - 1)
+
+    def _age(self) -> float:
+        return round(time.monotonic() - self._begun, 3)
+
+    def _status_line(self) -> str:
+        serving = [f"{e.name} {e.served.version}" for e in self._catalogue.values() if e.served]
+        return f"STATUS=serving {', '.join(serving)}" if serving else "STATUS=no model can be served"
+
+    def _tell_info(self) -> None:
+        identity = Identity(
+            version=__version__,
+            runtime=_runtime_name(),
+            python=platform.python_version(),
+            board=self._machine.board(),
+            os=self._machine.operating_system(),
+            settings=public_settings(self._settings),
+        )
+        self._link.announce(self._topics.info, render_info(identity, self._catalogue))
+
+    def _tell_health(self) -> None:
+        interval = max(self._settings.health.interval_seconds, self._notifier.watchdog_seconds or 0.0)
+        facts = Facts(
+            catalogue=self._catalogue,
+            canary_faults=self._worker.faults,
+            directories=[str(path) for path in self._settings.models.directories],
+            figures=self._figures.snapshot(self._link.dropped),
+            stale_after_seconds=_STALE_INTERVALS * interval,
+            queue=self._worker.waiting,
+            link=self._link.status(),
+            load=self._machine.load(),
+            now=time.time(),
+            clock_synced=self._machine.clock_synced(),
+            boot_id=self._machine.boot_id(),
+            uptime_seconds=time.monotonic() - self._begun,
+            pid=os.getpid(),
+        )
+        self._link.announce(self._topics.health, render_health(facts))
+
+    def _make_link(self, password: str | None) -> Link:
+        mqtt = self._settings.mqtt
+        options = ConnectOptions(
+            client_id=f"edge-agent-{self._settings.device.id}",
+            keepalive_seconds=mqtt.keepalive_seconds,
+            session_expiry_seconds=mqtt.session_expiry_seconds,
+            receive_maximum=mqtt.receive_maximum,
+            max_packet_bytes=mqtt.max_packet_bytes,
+            connect_timeout_seconds=mqtt.connect_timeout_seconds,
+            will=Will(self._topics.status, b"offline", mqtt.will_delay_seconds),
+        )
+        return Link(
+            BrokerAddress.from_settings(mqtt, password),
+            options,
+            (self._topics.requests,),
+            self,
+            hold=self._settings.inference.queue_size,
+            reconnect_max_seconds=mqtt.reconnect_max_seconds,
+        )
+
+    def _make_worker(self) -> Worker:
+        settings = self._settings
+        return Worker(
+            self._link,
+            self._topics,
+            Rules(
+                max_text_bytes=settings.inference.max_text_bytes,
+                queue_size=settings.inference.queue_size,
+                echo_text=settings.privacy.echo_text,
+                log_text=settings.privacy.log_text,
+                log_requests=settings.log.level == "debug",
+            ),
+            self._figures,
+            clock_synced=self._machine.clock_synced,
+            on_fault=lambda: self._events.put(_CANARY_CHANGED),
+        )
+
+
+def _runtime_name() -> str | None:
+    from edge_agent.inference.runtime import runtime_info
+
+    try:
+        return str(runtime_info())
+    except RuntimeFailure:
+        return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs ``edge-agentd``; returns the exit status, unless a signal ends it."""
+    parser = argparse.ArgumentParser(
+        prog="edge-agentd", description="Answers requests over MQTT with the language models of this device."
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="settings file (TOML)")
+    parser.add_argument("--version", action="version", version=f"edge-agentd {__version__}")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = load_settings(arguments.config)
+        configure_log(settings.log.level, settings.log.format)
+        agent = Agent(settings, read_password(settings.mqtt))
+    except EdgeAgentError as error:
+        return _complain(error)
+    stop = agent.run()
+    sys.stderr.flush()
+    die_of(stop)
+    return 128 + stop
+
+
+def _complain(error: EdgeAgentError) -> int:
+    sys.stderr.write(f"edge-agentd: {error}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

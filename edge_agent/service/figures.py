@@ -1,0 +1,125 @@
+"""What the daemon counts of its own work, and the few numbers that health makes of it.
+
+Written by the worker and the network thread, read by the main thread; bounded, whatever the load.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+WINDOW = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The latest thing that went wrong: an event's name and seconds since the epoch."""
+
+    event: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The figures at one moment."""
+
+    answered: int
+    per_minute: float
+    p50_ms: float | None
+    p99_ms: float | None
+    errors: dict[str, int]
+    dropped: dict[str, int]
+    last_ok_age_seconds: dict[str, float]
+    last_error: LastError | None
+
+
+class Figures:
+    """Counts answers, errors and drops.
+
+    Args:
+        clock: monotonic seconds.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._lock = Lock()
+        self._answered = 0
+        self._latencies: deque[float] = deque(maxlen=WINDOW)
+        self._errors: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._last_ok: dict[str, float] = {}
+        self._last_error: LastError | None = None
+        self._counted = (clock(), 0)
+        self._per_minute = 0.0
+
+    @property
+    def answered(self) -> int:
+        """Results so far."""
+        return self._answered
+
+    def count_result(self, model: str, total_ms: float, now: float) -> None:
+        """A request was answered with a result; ``now`` by the monotonic clock."""
+        with self._lock:
+            self._answered += 1
+            self._latencies.append(total_ms)
+            self._last_ok[model] = now
+
+    def count_error(self, code: str) -> None:
+        """A request was answered with an error."""
+        with self._lock:
+            self._errors[code] += 1
+
+    def count_drop(self, reason: str) -> None:
+        """A message was neither executed nor answered."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def note_ok(self, model: str) -> None:
+        """A canary of this model came out right."""
+        with self._lock:
+            self._last_ok[model] = self._clock()
+
+    def note_error(self, event: str) -> None:
+        """Something of our own went wrong."""
+        with self._lock:
+            self._last_error = LastError(event, self._wall())
+
+    def last_ok_age_seconds(self, model: str) -> float | None:
+        """Seconds since this model last answered rightly, None when it never did."""
+        last = self._last_ok.get(model)
+        return None if last is None else self._clock() - last
+
+    def snapshot(self, also_dropped: Mapping[str, int] | None = None) -> Snapshot:
+        """The figures now, with drops that others counted; the rate is that since the snapshot before."""
+        with self._lock:
+            now = self._clock()
+            since, answered = self._counted
+            if now > since:
+                self._per_minute = (self._answered - answered) * 60.0 / (now - since)
+                self._counted = (now, self._answered)
+            latencies = sorted(self._latencies)
+            return Snapshot(
+                answered=self._answered,
+                per_minute=self._per_minute,
+                p50_ms=percentile(latencies, 0.50),
+                p99_ms=percentile(latencies, 0.99),
+                errors=dict(self._errors),
+                dropped=dict(self._dropped + Counter(also_dropped or {})),
+                last_ok_age_seconds={model: now - last for model, last in self._last_ok.items()},
+                last_error=self._last_error,
+            )
+
+
+def percentile(ascending: Sequence[float], share: float) -> float | None:
+    """The nearest-rank percentile of sorted values, None of none."""
+    if not ascending:
+        return None
+    return ascending[max(0, math.ceil(share * len(ascending)) - 1)]

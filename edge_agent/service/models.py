@@ -1,0 +1,198 @@
+"""The models that are served: every bundle in the settings' folders, under its name.
+
+A bundle that cannot be served takes only itself out: it stays in the catalogue with the reason, for
+``health`` and for the answer ``model_unavailable``. When a newer version on disk turns out bad, the one in
+memory goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.log import get_logger
+from edge_agent.types import Prediction, Task
+
+_MANIFEST = "bundle.json"
+
+
+class Servable(Protocol):
+    """What the daemon needs of a loaded model."""
+
+    def predict(self, text: str, *, top_k: int = 3) -> Prediction:
+        """Understands one text."""
+
+    def close(self) -> None:
+        """Frees what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A sentence whose right answer is known: a canary. ``label`` is None where none must be recognized."""
+
+    text: str
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model in memory, and what ``info`` says of it."""
+
+    name: str
+    version: str
+    task: Task
+    languages: tuple[str, ...]
+    digest: str
+    model: Servable
+    canaries: tuple[Expected, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name of the catalogue: what serves, what is wrong with it on disk, or both."""
+
+    name: str
+    served: Served | None
+    fault: str | None = None
+
+
+Catalogue = Mapping[str, Entry]
+
+
+class Loader(Protocol):
+    """Where models come from; the real one is :class:`BundleLoader`."""
+
+    def digest(self, path: Path) -> str:
+        """Checks a bundle's files and names its content."""
+
+    def load(self, path: Path) -> Served:
+        """Loads a bundle and lets it answer its golden sentences."""
+
+
+class BundleLoader:
+    """Loads real bundles."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def digest(self, path: Path) -> str:
+        """Checks a bundle's files and names its content.
+
+        Raises:
+            BundleError: it is missing, altered, foreign or unknown.
+        """
+        from edge_agent.inference.bundle import read_bundle
+
+        return read_bundle(path).digest
+
+    def load(self, path: Path) -> Served:
+        """Loads a bundle and lets it answer its golden sentences.
+
+        Raises:
+            BundleError: it is missing, altered, foreign, unknown, or answers wrongly.
+            RuntimeFailure: there is no runtime, or it failed.
+        """
+        from edge_agent.inference.golden import parse_golden
+        from edge_agent.inference.model import Model
+
+        model = Model.load(path, threads=self._threads)
+        manifest = model.manifest
+        golden = parse_golden(manifest.golden.file, model.bundle.file(manifest.golden.file).read_bytes())
+        return Served(
+            name=manifest.name,
+            version=manifest.version,
+            task=manifest.task,
+            languages=tuple(manifest.languages),
+            digest=model.digest,
+            model=model,
+            canaries=tuple(Expected(s.text, s.label if s.recognized else None) for s in golden),
+        )
+
+
+def load_catalogue(
+    directories: Iterable[Path],
+    loader: Loader,
+    current: Catalogue | None = None,
+    *,
+    on_loaded: Callable[[], None] = lambda: None,
+) -> dict[str, Entry]:
+    """Every bundle of the folders, loaded where it is new or changed.
+
+    Args:
+        directories: in the order of precedence.
+        loader: opens bundles.
+        current: what is served now; an unchanged bundle stays the very same object.
+        on_loaded: called after each bundle, however it went.
+
+    Returns:
+        The new catalogue; what only ``current`` has is not in it and not closed.
+    """
+    log = get_logger()
+    catalogue: dict[str, Entry] = {}
+    for name, path in find_bundles(directories):
+        if name in catalogue:
+            log.info("model.shadowed", name=name, path=str(path))
+            continue
+        before = (current or {}).get(name)
+        catalogue[name] = _entry(name, path, loader, before.served if before else None)
+        on_loaded()
+    return catalogue
+
+
+def find_bundles(directories: Iterable[Path]) -> list[tuple[str, Path]]:
+    """Names and folders of all bundles, in the order of precedence; a directory may be a bundle itself."""
+    found: list[tuple[str, Path]] = []
+    for directory in directories:
+        if (directory / _MANIFEST).is_file():
+            found.append((_name_of(directory), directory))
+            continue
+        try:
+            folders = sorted(child for child in directory.iterdir() if _may_be_bundle(child))
+        except OSError:
+            continue
+        found += [(_name_of(folder), folder) for folder in folders]
+    return found
+
+
+def _may_be_bundle(path: Path) -> bool:
+    """A visible folder with something in it: one that lost its ``bundle.json`` is worth a word."""
+    if path.name.startswith(".") or path.name == "lost+found" or not path.is_dir():
+        return False
+    try:
+        return any(path.iterdir())
+    except OSError:
+        return True
+
+
+def _name_of(folder: Path) -> str:
+    """The name a bundle gives itself, else its folder's; the loader checks it properly."""
+    try:
+        name = json.loads((folder / _MANIFEST).read_bytes())["name"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return folder.resolve().name
+    return name if isinstance(name, str) and name else folder.resolve().name
+
+
+def _entry(name: str, path: Path, loader: Loader, before: Served | None) -> Entry:
+    log = get_logger(name=name)
+    try:
+        if before is not None and loader.digest(path) == before.digest:
+            return Entry(name, before)
+        served = loader.load(path)
+    except Exception as error:
+        reason = str(error) if isinstance(error, EdgeAgentError) else f"internal: {type(error).__name__}"
+        log.error(
+            "model.failed",
+            path=str(path),
+            reason=reason,
+            kept=before is not None,
+            exc_info=not isinstance(error, EdgeAgentError),
+        )
+        kept = f"; {before.version} goes on" if before else ""
+        return Entry(name, before, f"model {name}: {reason}{kept}")
+    log.info("model.loaded", version=served.version, digest=served.digest, path=str(path))
+    return Entry(name, served)

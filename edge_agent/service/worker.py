@@ -1,0 +1,338 @@
+"""The worker: takes requests from the queue, one after the other, and answers them.
+
+One thread, so that requests for one model are answered in order and a swap of models falls between two
+requests. Whatever a request contains, it ends in exactly one answer, and the worker goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Protocol
+
+from edge_agent.errors import ErrorCode, RequestError, RuntimeFailure
+from edge_agent.link.envelope import (
+    PayloadError,
+    Request,
+    Timing,
+    encode_json,
+    parse_request,
+    render_error,
+    render_result,
+    request_id_of,
+)
+from edge_agent.link.expiry import is_expired
+from edge_agent.link.protocol import Delivery
+from edge_agent.link.topics import Topics, response_topic_fault
+from edge_agent.log import get_logger
+from edge_agent.service.figures import Figures
+from edge_agent.service.models import Catalogue, Entry, Expected, Servable
+
+
+class Replies(Protocol):
+    """The part of the link that the worker speaks to."""
+
+    def answer(
+        self,
+        delivery: Delivery,
+        topic: str,
+        payload: bytes,
+        *,
+        user: tuple[tuple[str, str], ...] = (),
+        expiry_seconds: int | None = None,
+    ) -> None:
+        """Sends an answer; the request is acknowledged once it is confirmed."""
+
+    def settle(self, delivery: Delivery) -> None:
+        """Acknowledges a request that gets no answer."""
+
+    def comes_again(self, delivery: Delivery) -> bool:
+        """Whether the broker sends this request again anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What of the settings the worker obeys."""
+
+    max_text_bytes: int
+    queue_size: int
+    echo_text: bool = False
+    log_text: bool = False
+    log_requests: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Swap:
+    catalogue: Catalogue
+    retired: tuple[Servable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Canary:
+    number: int
+    done: Event
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    pass
+
+
+class Worker:
+    """Answers deliveries.
+
+    Args:
+        replies: where answers go.
+        topics: of this device.
+        rules: limits and privacy.
+        figures: where work is counted.
+        clock_synced: whether a sender's clock can be compared with ours.
+        on_fault: called when a canary begins or ceases to fail; from the worker's thread.
+    """
+
+    def __init__(
+        self,
+        replies: Replies,
+        topics: Topics,
+        rules: Rules,
+        figures: Figures,
+        *,
+        clock_synced: Callable[[], bool],
+        on_fault: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._replies = replies
+        self._topics = topics
+        self._rules = rules
+        self._figures = figures
+        self._clock_synced = clock_synced
+        self._on_fault = on_fault
+        self._log = get_logger()
+        self._queue: SimpleQueue[Delivery | _Swap | _Canary | _Stop] = SimpleQueue()
+        self._catalogue: Catalogue = {}
+        self._faults: dict[str, str] = {}
+        self._ordered = 0  # what is in the queue and no request: put by the main thread …
+        self._obeyed = 0  # … taken by the worker
+        self._thread = Thread(target=self._run, name="worker", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return max(0, self._queue.qsize() - (self._ordered - self._obeyed))
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Reasons why models failed their last canary, by model."""
+        return dict(self._faults)
+
+    def start(self) -> None:
+        """Begins to work; what was accepted before is answered now."""
+        self._thread.start()
+
+    def accept(self, delivery: Delivery, *, held_back: bool) -> None:
+        """Takes a delivery, or refuses it; in the network thread.
+
+        Args:
+            delivery: a request.
+            held_back: the broker obeys Receive Maximum, so that the queue cannot overflow by it.
+        """
+        if delivery.message.retain:
+            self._figures.count_drop("retained")
+            self._replies.settle(delivery)
+        elif held_back or self._queue.qsize() < self._rules.queue_size:
+            self._queue.put(delivery)
+        else:
+            self._refuse_overload(delivery)
+
+    def swap(self, catalogue: Catalogue, retired: tuple[Servable, ...] = ()) -> None:
+        """Serves another catalogue from the next request on, and closes what retires after the last one."""
+        self._order(_Swap(catalogue, retired))
+
+    def canary(self, number: int) -> Event:
+        """Sends a known sentence through every model, in turn with the requests.
+
+        Args:
+            number: which of a model's sentences, modulo their count.
+
+        Returns:
+            Set when all models have been asked.
+        """
+        done = Event()
+        self._order(_Canary(number, done))
+        return done
+
+    def finish(self, timeout_seconds: float) -> bool:
+        """Answers what is in the queue, then ends; returns whether it did within the time."""
+        self._order(_Stop())
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _order(self, order: _Swap | _Canary | _Stop) -> None:
+        self._ordered += 1
+        self._queue.put(order)
+
+    def _run(self) -> None:
+        while True:
+            item = self._queue.get()
+            if type(item) is Delivery:
+                self._handle(item)
+                continue
+            self._obeyed += 1
+            if type(item) is _Canary:
+                self._sing(item)
+            elif type(item) is _Swap:
+                self._exchange(item)
+            else:
+                return
+
+    def _handle(self, delivery: Delivery) -> None:
+        message = delivery.message
+        model = self._topics.model_of(message.topic)
+        if self._replies.comes_again(delivery):
+            self._figures.count_drop("redelivered")
+            self._replies.settle(delivery)
+            return
+        begun = time.monotonic()
+        topic = self._topics.result(model)
+        request_id: str | None = None
+        code: ErrorCode | None = None
+        try:
+            if message.response_topic is not None:
+                fault = response_topic_fault(message.response_topic, self._topics.base)
+                if fault is not None:
+                    request_id = request_id_of(message.payload, max_text_bytes=self._rules.max_text_bytes)
+                    raise RequestError(ErrorCode.BAD_PAYLOAD, fault)
+                topic = message.response_topic
+            request = parse_request(message.payload, max_text_bytes=self._rules.max_text_bytes)
+            request_id = request.id
+            payload = self._result(delivery, model, request, begun)
+        except RequestError as error:
+            if isinstance(error, PayloadError):
+                request_id = error.request_id
+            code = error.code
+            payload = encode_json(render_error(code, str(error), request_id))
+        except Exception as error:
+            code = ErrorCode.INTERNAL
+            self._note_internal(model, error)
+            payload = encode_json(render_error(code, "the model failed on this request", request_id))
+        if code is not None:
+            self._figures.count_error(code.value)
+        self._send(delivery, topic, payload)
+        if self._rules.log_requests:
+            self._log_request(delivery, model, code, begun)
+
+    def _result(self, delivery: Delivery, model: str, request: Request, begun: float) -> bytes:
+        entry = self._catalogue.get(model)
+        if entry is None:
+            raise RequestError(ErrorCode.UNKNOWN_MODEL, "there is no such model on this device")
+        if entry.served is None or model in self._faults:
+            raise RequestError(ErrorCode.MODEL_UNAVAILABLE, "the model is not in service; health says why")
+        self._refuse_expired(delivery, request, begun)
+        prediction = entry.served.model.predict(request.text, top_k=request.top_k)
+        now = time.monotonic()
+        total_ms = (now - delivery.received) * 1e3
+        timing = Timing(queue_ms=(begun - delivery.received) * 1e3, total_ms=total_ms)
+        payload = encode_json(render_result(prediction, request, timing, echo_text=self._rules.echo_text))
+        self._figures.count_result(model, total_ms, now)
+        return payload
+
+    def _refuse_expired(self, delivery: Delivery, request: Request, begun: float) -> None:
+        expiry = delivery.message.expiry_seconds
+        if request.ttl_seconds is None and expiry is None:
+            return
+        if is_expired(
+            request,
+            now=time.time(),
+            waited_seconds=begun - delivery.received,
+            message_expiry_seconds=expiry,
+            clock_synced=request.sent_at is not None and self._clock_synced(),
+        ):
+            raise RequestError(ErrorCode.EXPIRED, "the request expired before its turn")
+
+    def _send(self, delivery: Delivery, topic: str, payload: bytes) -> None:
+        message = delivery.message
+        user: tuple[tuple[str, str], ...] = ()
+        if message.traceparent is not None:
+            user = (("traceparent", message.traceparent),)
+            if message.tracestate is not None:
+                user += (("tracestate", message.tracestate),)
+        expiry: int | None = None
+        if message.expiry_seconds is not None:
+            expiry = max(1, math.ceil(message.expiry_seconds - (time.monotonic() - delivery.received)))
+        self._replies.answer(delivery, topic, payload, user=user, expiry_seconds=expiry)
+
+    def _refuse_overload(self, delivery: Delivery) -> None:
+        message = delivery.message
+        request_id = request_id_of(message.payload, max_text_bytes=self._rules.max_text_bytes)
+        topic = self._topics.result(self._topics.model_of(message.topic))
+        if message.response_topic and response_topic_fault(message.response_topic, self._topics.base) is None:
+            topic = message.response_topic
+        self._figures.count_error(ErrorCode.OVERLOADED.value)
+        error = render_error(ErrorCode.OVERLOADED, "the queue is full; send slower", request_id)
+        self._send(delivery, topic, encode_json(error))
+
+    def _exchange(self, swap: _Swap) -> None:
+        self._catalogue = swap.catalogue
+        self._faults = {}
+        for model in swap.retired:
+            model.close()
+
+    def _sing(self, canary: _Canary) -> None:
+        before = dict(self._faults)
+        for name, entry in self._catalogue.items():
+            fault = self._sung(entry, canary.number)
+            if fault is None:
+                self._faults.pop(name, None)
+            else:
+                self._faults[name] = fault
+        if self._faults != before:
+            self._on_fault()
+        canary.done.set()
+
+    def _sung(self, entry: Entry, number: int) -> str | None:
+        """Why a model failed its canary, or None."""
+        served = entry.served
+        if served is None:
+            return None
+        if not served.canaries:
+            self._figures.note_ok(entry.name)
+            return None
+        expected: Expected = served.canaries[number % len(served.canaries)]
+        try:
+            prediction = served.model.predict(expected.text)
+        except Exception as error:
+            self._note_internal(entry.name, error)
+            return f"model {entry.name}: the canary failed: {type(error).__name__}"
+        if prediction.label != expected.label:
+            self._figures.note_error("canary.wrong")
+            said, wanted = prediction.label or "nothing", expected.label or "nothing"
+            return f"model {entry.name}: the canary expected {wanted}, got {said}"
+        self._figures.note_ok(entry.name)
+        return None
+
+    def _note_internal(self, model: str, error: Exception) -> None:
+        """Logs where it broke and never what it said: a foreign error may quote the user's text."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+        reason = str(error) if isinstance(error, RuntimeFailure) else None
+        self._figures.note_error("inference.failed")
+        self._log.error(
+            "inference.failed", model=model, error=type(error).__name__, where=where, reason=reason
+        )
+
+    def _log_request(self, delivery: Delivery, model: str, code: ErrorCode | None, begun: float) -> None:
+        fields: dict[str, object] = {
+            "model": model,
+            "code": code.value if code else "ok",
+            "queue_ms": round((begun - delivery.received) * 1e3, 2),
+            "total_ms": round((time.monotonic() - delivery.received) * 1e3, 2),
+        }
+        if self._rules.log_text:
+            fields["payload"] = delivery.message.payload.decode("utf-8", "replace")
+        self._log.debug("request.answered", **fields)

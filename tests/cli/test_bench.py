@@ -1,0 +1,119 @@
+"""``edge-agent bench`` measures a tiny model with a real broker and a real daemon."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.bench.figures import Daemon, Percentiles, Target, targets_of
+from edge_agent.cli.bench_view import target_rows
+from tests.cli.command import Done, assert_one_line_and_hint, edge_agent
+
+GOOD = Daemon(
+    broker="Mosquitto 2.0.11",
+    protocol=5,
+    requests=13_100,
+    times=Percentiles(3000, 0.9, 1.5),
+    overhead_p50_ms=0.4,
+    overhead_p99_ms=0.9,
+    per_second=1600.0,
+    throughput_ratio=0.88,
+    rss_mb=97.8,
+    rss_growth_mb=0.1,
+    start_seconds=0.4,
+    starts=5,
+)
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_folder: Path) -> Done:
+    return edge_agent("bench", "--quick", "--json", "--model", tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def report(measured: Done) -> dict[str, Any]:
+    assert measured.code == 0, measured.err
+    found: dict[str, Any] = json.loads(measured.out)
+    return found
+
+
+def test_json_tells_the_machine_the_versions_and_the_model(report: dict[str, Any]) -> None:
+    assert report["machine"]["cores"] >= 1
+    assert report["runtime"].startswith("ai-edge-litert ")
+    assert report["model"]["name"] == "tiny"
+    assert report["model"]["digest"].startswith("sha256:")
+    assert report["model"]["sentence_tokens"] == 12
+
+
+def test_every_length_that_the_model_reads_is_measured(report: dict[str, Any]) -> None:
+    assert [at["tokens"] for at in report["lengths"]] == [8, 16, 32]
+    assert all(0 < at["times"]["p50_ms"] <= at["times"]["p99_ms"] for at in report["lengths"])
+
+
+def test_the_daemon_is_measured_beside_the_bare_interpreter(report: dict[str, Any]) -> None:
+    daemon, bare = report["daemon"], report["bare"]
+    assert daemon["requests"] == 100 + 3 * (100 + 300)
+    assert daemon["overhead_p50_ms"] == pytest.approx(daemon["times"]["p50_ms"] - bare["times"]["p50_ms"])
+    assert 0 < daemon["throughput_ratio"] < 1
+    assert 20 < daemon["rss_mb"] < 200
+    assert 0.1 < daemon["start_seconds"] < 20
+    assert daemon["protocol"] == 5
+
+
+def test_energy_is_null_and_says_why(report: dict[str, Any]) -> None:
+    assert report["energy_mj_per_answer"] is None
+    assert report["energy_source"] == "no sensor"
+
+
+def test_six_targets_are_marked(report: dict[str, Any]) -> None:
+    assert len(report["targets"]) == 6
+    ratio = report["daemon"]["throughput_ratio"]
+    marked = {target["name"]: target["met"] for target in report["targets"]}
+    assert marked["throughput to bare"] is (ratio >= 0.85)
+
+
+def test_the_table_without_a_broker_says_in_one_line_why_the_daemon_is_missing(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    without = "import edge_agent.cli.stage as stage; stage.mosquitto_path = lambda: None"
+    program = (sys.executable, "-c", f"{without}\nfrom edge_agent.cli.main import main; main()")
+    done = edge_agent("bench", "--quick", "--check", "--model", tiny_folder, program=program, cwd=tmp_path)
+    assert done.code == 0, done.err
+    notes = [line for line in done.out.splitlines() if line.startswith("note: ")]
+    assert sum("Mosquitto is not installed" in note for note in notes) == 1
+    assert "bare interpreter" in done.out
+    assert "publish to result" not in done.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missed_target_ends_with_exit_code_1_only_when_asked(tiny_folder: Path) -> None:
+    # a model of 30 µs cannot be served over MQTT at 0.85 of its bare speed
+    done = edge_agent("bench", "--quick", "--check", "--model", tiny_folder)
+    assert done.code == 1, done.err
+    assert "✗" in done.out
+    assert "throughput to bare" in done.out
+
+
+def test_a_model_that_is_not_there_is_refused_with_exit_code_3(tmp_path: Path) -> None:
+    done = edge_agent("bench", "--model", tmp_path / "nothing")
+    assert (done.code, done.out) == (3, "")
+    assert_one_line_and_hint(done)
+
+
+def test_targets_are_met_at_their_limits_and_missed_beyond() -> None:
+    assert all(target.met for target in targets_of(GOOD))
+    slow = Daemon(
+        **{name: getattr(GOOD, name) for name in GOOD.__slots__}
+        | {"overhead_p50_ms": 0.81, "throughput_ratio": 0.849, "rss_mb": 120.0}
+    )
+    missed = [target.name for target in targets_of(slow) if not target.met]
+    assert missed == ["overhead p50", "throughput to bare"]
+
+
+def test_rows_mark_what_is_met_and_what_is_not() -> None:
+    rows = target_rows([Target("memory", "≤ 120 MB", 97.81, True), Target("start", "≤ 1 s", 1.2, False)])
+    assert rows == [("memory", "97.8", "≤ 120 MB", "✓"), ("start", "1.2", "≤ 1 s", "✗")]

@@ -1,0 +1,1 @@
+"""Fakes: classes that implement a production protocol and are tested themselves."""

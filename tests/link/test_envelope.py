@@ -1,0 +1,240 @@
+"""Requests in, results and errors out: any bytes become a Request or a PayloadError."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.errors import ErrorCode
+from edge_agent.link.envelope import (
+    MAX_DEPTH,
+    PayloadError,
+    Request,
+    Timing,
+    encode_json,
+    parse_request,
+    render_error,
+    render_result,
+    request_id_of,
+)
+from edge_agent.types import Prediction, Ranked, Slot, Task
+
+LIMIT = 200
+
+
+def parse(payload: bytes | str | dict[str, Any]) -> Request:
+    if isinstance(payload, dict):
+        payload = json.dumps(payload)
+    return parse_request(payload.encode() if isinstance(payload, str) else payload, max_text_bytes=LIMIT)
+
+
+def code_of(payload: bytes | str | dict[str, Any]) -> ErrorCode:
+    with pytest.raises(PayloadError) as caught:
+        parse(payload)
+    return caught.value.code
+
+
+def test_plain_text_is_the_whole_request() -> None:
+    assert parse("  enciende la luz ñ\n") == Request("  enciende la luz ñ\n")
+
+
+def test_every_field_is_read() -> None:
+    request = parse(
+        {
+            "text": "hola",
+            "id": "1",
+            "lang": "es",
+            "session": "s",
+            "top_k": 0,
+            "ttl_s": 2,
+            "sent_at": "1970-01-01T00:00:10Z",
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "unknown": {"is": ["ignored"]},
+        }
+    )
+    assert request == Request(
+        "hola", "1", "es", "s", 0, 2.0, 10.0, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    )
+
+
+def test_null_is_the_same_as_absent() -> None:
+    assert parse({"text": "a", "id": None, "top_k": None, "ttl_s": None, "sent_at": None}) == Request("a")
+
+
+def test_a_traceparent_of_another_form_is_ignored_as_the_standard_asks() -> None:
+    assert parse({"text": "a", "traceparent": "junk"}).traceparent is None
+
+
+@pytest.mark.parametrize("text", ["[kitchen] lights on", '"quoted" words', "true story", "1 lamp on", "-"])
+def test_text_that_only_begins_like_json_is_text(text: str) -> None:
+    assert parse(text).text == text
+
+
+@pytest.mark.parametrize("payload", ["[]", '"a"', "1", "1e5", "true", "null", " [1] ", "[" * 100])
+def test_json_that_is_no_object_is_a_bad_payload(payload: str) -> None:
+    assert code_of(payload) is ErrorCode.BAD_PAYLOAD
+
+
+@pytest.mark.parametrize(
+    "payload", ["{", "{}x", '{"text": NaN}', '{"text": "a", "top_k": Infinity}', "{'text': 'a'}"]
+)
+def test_what_begins_as_an_object_and_is_none_is_a_bad_payload(payload: str) -> None:
+    assert code_of(payload) is ErrorCode.BAD_PAYLOAD
+
+
+@pytest.mark.parametrize("value", [-1, 1.0, True, "3", 10**6, 10**30, [], {}])
+def test_absurd_top_k_is_a_bad_payload(value: object) -> None:
+    assert code_of({"text": "a", "top_k": value}) is ErrorCode.BAD_PAYLOAD
+
+
+@pytest.mark.parametrize("value", [-0.1, True, "3", 10**9, 1e300, [], "1e999"])
+def test_absurd_ttl_is_a_bad_payload(value: object) -> None:
+    assert code_of({"text": "a", "ttl_s": value}) is ErrorCode.BAD_PAYLOAD
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
+def test_numbers_beyond_all_bounds_are_a_bad_payload(number: str) -> None:
+    for key in ("top_k", "ttl_s"):
+        payload = f'{{"text": "a", "{key}": {number}}}'.encode()
+        with pytest.raises(PayloadError) as caught:
+            parse_request(payload, max_text_bytes=8192)
+        assert caught.value.code is ErrorCode.BAD_PAYLOAD
+
+
+@pytest.mark.parametrize("key", ["text", "id", "lang", "session", "sent_at", "traceparent"])
+@pytest.mark.parametrize("value", [1, True, [], {}, 1.5])
+def test_a_string_of_another_type_is_a_bad_payload(key: str, value: object) -> None:
+    assert code_of({"text": "a", key: value}) is ErrorCode.BAD_PAYLOAD
+
+
+def test_half_a_surrogate_pair_is_a_bad_encoding_wherever_it_stands() -> None:
+    for key in ("text", "id", "lang", "session"):
+        assert code_of(f'{{"text": "a", "{key}": "x\\udc80"}}') is ErrorCode.BAD_ENCODING
+
+
+def test_the_limit_of_a_text_counts_bytes() -> None:
+    assert parse("é" * (LIMIT // 2)).text == "é" * (LIMIT // 2)
+    assert code_of("é" * (LIMIT // 2) + "a") is ErrorCode.TOO_LARGE
+    assert code_of({"text": "a" * (LIMIT + 1)}) is ErrorCode.TOO_LARGE
+    assert code_of(b"{" + b" " * 100_000) is ErrorCode.TOO_LARGE
+
+
+def test_a_text_of_the_full_length_may_be_escaped_throughout() -> None:
+    payload = '{"text": "' + "\\u0061" * LIMIT + '"}'
+    assert parse(payload).text == "a" * LIMIT
+
+
+def test_nesting_counts_brackets_outside_strings_only() -> None:
+    assert parse({"text": "[" * 100}).text == "[" * 100
+    assert parse({"text": '\\"[[[' * 20}).text == '\\"[[[' * 20
+    deep = '{"text": "a", "x": ' + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1) + "}"
+    assert parse(deep).text == "a"
+    deeper = '{"text": "a", "x": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "}"
+    assert code_of(deeper) is ErrorCode.BAD_PAYLOAD
+
+
+def test_the_id_of_a_bad_request_is_read_where_that_is_possible() -> None:
+    assert request_id_of(b'{"text": "", "id": "7"}', max_text_bytes=LIMIT) == "7"
+    assert request_id_of(b'{"text": "a", "id": "7"}', max_text_bytes=LIMIT) == "7"
+    assert request_id_of(b'{"id": 7}', max_text_bytes=LIMIT) is None
+    assert request_id_of(b"\xff", max_text_bytes=LIMIT) is None
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_request_or_a_payload_error(payload: bytes) -> None:
+    _is_request_or_error(payload)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["text", "id", "lang", "session", "top_k", "ttl_s", "sent_at", "traceparent", "x"])
+
+
+@given(st.dictionaries(KEYS, JSON))
+def test_any_object_is_a_request_or_a_payload_error(fields: dict[str, Any]) -> None:
+    _is_request_or_error(json.dumps(fields).encode())
+
+
+@given(st.text(alphabet='{}[]",:\\ \u00e9a0-1eE.tfnu', max_size=80))
+def test_any_shower_of_brackets_is_a_request_or_a_payload_error(text: str) -> None:
+    _is_request_or_error(text.encode())
+
+
+def _is_request_or_error(payload: bytes) -> None:
+    outcome: Request | PayloadError
+    try:
+        outcome = parse_request(payload, max_text_bytes=LIMIT)
+    except PayloadError as error:
+        outcome = error
+    if isinstance(outcome, PayloadError):
+        codes = (ErrorCode.BAD_PAYLOAD, ErrorCode.BAD_ENCODING, ErrorCode.EMPTY_TEXT, ErrorCode.TOO_LARGE)
+        assert outcome.code in codes
+        encode_json(render_error(outcome.code, str(outcome), outcome.request_id))
+        return
+    request = outcome
+    assert request.text.strip()
+    assert len(request.text.encode()) <= LIMIT
+    assert 0 <= request.top_k <= 1000
+    assert request.ttl_seconds is None or math.isfinite(request.ttl_seconds)
+    encode_json({"id": request.id, "lang": request.lang, "text": request.text})
+
+
+PREDICTION = Prediction(
+    model="home",
+    version="1.0.0",
+    task=Task.INTENT,
+    recognized=True,
+    label="HassLightSet",
+    confidence=0.97123456,
+    alternatives=(Ranked("A", 0.02), Ranked("B", 0.01)),
+    slots=(Slot("area", "cocina", 15, 21, 0.991234),),
+    truncated=False,
+    tokenize_ms=0.1234,
+    invoke_ms=1.4,
+)
+
+
+def test_a_result_is_as_the_protocol_shows_it() -> None:
+    result = render_result(PREDICTION, Request("x", id="42", lang="es", top_k=1), Timing(0.1, 1.8))
+    assert result == {
+        "id": "42",
+        "model": "home",
+        "version": "1.0.0",
+        "task": "intent",
+        "lang": "es",
+        "recognized": True,
+        "intent": "HassLightSet",
+        "confidence": 0.9712,
+        "alternatives": [{"label": "A", "confidence": 0.02}],
+        "slots": [{"name": "area", "value": "cocina", "start": 15, "end": 21, "confidence": 0.9912}],
+        "truncated": False,
+        "timing_ms": {"queue": 0.1, "tokenize": 0.12, "invoke": 1.4, "total": 1.8},
+        "energy_mj": None,
+        "power_ok": None,
+    }
+
+
+def test_a_classifier_gives_a_label_in_place_of_intent_and_slots() -> None:
+    prediction = Prediction("s", "1.0.0", Task.CLASSIFY, False, None, 0.4, (), (), True, 0.1, 0.2)
+    result = render_result(prediction, Request("x"), Timing(0.1, 0.2))
+    assert result["label"] is None
+    assert "intent" not in result
+    assert "slots" not in result
+    assert result["truncated"] is True
+
+
+def test_the_text_is_echoed_only_when_asked_for() -> None:
+    assert "text" not in render_result(PREDICTION, Request("geheim"), Timing(0, 0))
+    assert render_result(PREDICTION, Request("x"), Timing(0, 0), echo_text=True)["text"] == "x"
+
+
+def test_a_trace_from_the_payload_is_echoed_in_the_payload() -> None:
+    assert render_result(PREDICTION, Request("x", traceparent="00-a"), Timing(0, 0))["traceparent"] == "00-a"

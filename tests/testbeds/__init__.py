@@ -1,0 +1,1 @@
+"""Real parts for tests: brokers and the daemon as processes."""
