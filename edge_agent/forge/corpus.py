@@ -131,7 +131,7 @@ def _texts(training: Sequence[WeightedSet]) -> dict[str, list[str]]:
     for entry in training:
         if entry.grammar:
             own = texts.setdefault(entry.grammar.lang, [])
-            own.extend(entry.grammar.words)
+            own.extend(sorted(entry.grammar.words))
             for label in entry.grammar.labels:
                 own.extend(e.text for e in entry.grammar.sample(label, _SAMPLES_FOR_TEXTS, generator))
         for example in entry.examples:

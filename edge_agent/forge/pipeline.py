@@ -8,6 +8,7 @@ the recipe stays in the run folder under ``rejected/`` and is not written where 
 from __future__ import annotations
 
 import importlib.resources
+import json
 import os
 import platform
 import random
@@ -23,6 +24,7 @@ import torch
 
 from edge_agent import __version__
 from edge_agent.errors import DataError, GateError
+from edge_agent.files import write_atomic
 from edge_agent.forge.assemble import Trained, choose_golden, write_model
 from edge_agent.forge.calibrate import Calibrated, calibrate
 from edge_agent.forge.corpus import Corpus, read_corpus
@@ -141,6 +143,7 @@ def _trained(
     """Trains, or takes the weights that an earlier run in this folder finished with."""
     state = load_bert_state(encoder_folder(recipe.encoder.package), recipe.model.max_tokens)
     vocabulary = _vocabulary(recipe, corpus, folders, state["words.weight"].numpy())
+    _keep_to_what_the_run_began_with(out / "began_with.json", vocabulary, corpus)
     model = _student(recipe, corpus, vocabulary, state, layers=_SMOKE_LAYERS if smoke else None)
     featurizer = Featurizer(
         WordPiece(vocabulary.tokens), corpus.labels, corpus.slot_tags, recipe.model.max_tokens
@@ -161,6 +164,22 @@ def _trained(
         torch.save(model.state_dict(), finished)
     weights = model.eval().export_weights()
     return Trained(recipe, weights, vocabulary.tokens, corpus.labels, corpus.slot_tags)
+
+
+def _keep_to_what_the_run_began_with(record: Path, vocabulary: Vocabulary, corpus: Corpus) -> None:
+    """Weights of an earlier start belong to its tokens and labels; with others they would mean nothing.
+
+    Raises:
+        DataError: the recipe or its data changed since the run in this folder began.
+    """
+    now = {"tokens": vocabulary.tokens, "labels": corpus.labels, "slot_tags": corpus.slot_tags}
+    content = json.dumps(now, ensure_ascii=False).encode()
+    if record.exists() and record.read_bytes() != content:
+        raise DataError(
+            f"{record.parent}: the recipe or its data changed since this run began",
+            hint="give another --out, or remove the folder",
+        )
+    write_atomic(record, content)
 
 
 def _vocabulary(recipe: Recipe, corpus: Corpus, folders: DataFolders, rows: np.ndarray) -> Vocabulary:

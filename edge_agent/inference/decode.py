@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 from unicodedata import combining
 
 import numpy as np
@@ -77,13 +76,23 @@ def decide(
     return Decision(labels[best], confidence, recognized, alternatives)
 
 
-class _TaggedWord(NamedTuple):
-    """A word with the span of all its pieces and the tag of its first."""
+@dataclass(slots=True)
+class _Run:
+    """The words of one slot, while they are read.
 
+    Attributes:
+        name: of the slot.
+        start: of its first word.
+        end: of its last word so far.
+        limit: where the next word begins; combining marks before it belong to the slot.
+        firsts: the first token of each of its words.
+    """
+
+    name: str
     start: int
     end: int
-    tag: str
-    probability: float
+    limit: int
+    firsts: list[int]
 
 
 def decode_slots(
@@ -97,51 +106,45 @@ def decode_slots(
         logits: [tokens, tags].
         slot_tags: names of the tags, "O" first, then ``B-<slot>`` and ``I-<slot>``.
     """
-    if not logits.argmax(axis=1).any():
+    best: list[int] = logits.argmax(axis=1).tolist()
+    runs = _runs(encoding, best, slot_tags, len(text))
+    if not runs:
         return ()
-    probabilities = softmax(logits)
-    best: list[int] = probabilities.argmax(axis=1).tolist()
-    runs: list[tuple[str, list[_TaggedWord]]] = []
-    previous = "O"
-    for word in _words(text, encoding, best, probabilities, slot_tags):
-        name = word.tag[2:]
-        if word.tag[0] == "I" and previous[2:] == name:
-            runs[-1][1].append(word)
-        elif word.tag != "O":
-            runs.append((name, [word]))
-        previous = word.tag
-    return tuple(_slot(text, name, words) for name, words in runs)
+    # Only tagged words need probabilities, and of those only the best tag's: 1 / sum(exp(x - max)).
+    tagged = logits[[index for run in runs for index in run.firsts]].astype(np.float64)
+    tagged -= tagged.max(axis=1, keepdims=True)
+    probabilities = iter((1.0 / np.exp(tagged).sum(axis=1)).tolist())
+    return tuple(_slot(text, run, [next(probabilities) for _ in run.firsts]) for run in runs)
 
 
-def _words(
-    text: str,
-    encoding: Encoding,
-    best: list[int],
-    probabilities: NDArray[np.float64],
-    slot_tags: Sequence[str],
-) -> list[_TaggedWord]:
-    """The words with their tags, each with the combining marks that follow it and belong to no other."""
-    words: list[_TaggedWord] = []
+def _runs(encoding: Encoding, best: list[int], slot_tags: Sequence[str], length: int) -> list[_Run]:
+    runs: list[_Run] = []
+    current: _Run | None = None
     number = -1
     for index in range(1, len(encoding.ids) - 1):
         start, end = encoding.spans[index]
-        if encoding.words[index] != number:
-            number = encoding.words[index]
-            tag = best[index]
-            words.append(_TaggedWord(start, end, slot_tags[tag], float(probabilities[index, tag])))
+        if encoding.words[index] == number:
+            if current is not None:
+                current.end = max(current.end, end)
+            continue
+        number = encoding.words[index]
+        if current is not None:
+            current.limit = start
+        tag = slot_tags[best[index]]
+        if tag == "O":
+            current = None
+        elif tag[0] == "I" and current is not None and current.name == tag[2:]:
+            current.end, current.limit = end, length
+            current.firsts.append(index)
         else:
-            words[-1] = words[-1]._replace(end=max(end, words[-1].end))
-    limits = [*(word.start for word in words[1:]), len(text)]
-    return [
-        word._replace(end=_whole_character(text, word.end, limit))
-        for word, limit in zip(words, limits, strict=False)
-    ]
+            current = _Run(tag[2:], start, end, length, [index])
+            runs.append(current)
+    return runs
 
 
-def _slot(text: str, name: str, words: list[_TaggedWord]) -> Slot:
-    start, end = words[0].start, words[-1].end
-    confidence = sum(word.probability for word in words) / len(words)
-    return Slot(name, text[start:end], start, end, confidence)
+def _slot(text: str, run: _Run, probabilities: list[float]) -> Slot:
+    end = _whole_character(text, run.end, run.limit)
+    return Slot(run.name, text[run.start : end], run.start, end, sum(probabilities) / len(probabilities))
 
 
 def _whole_character(text: str, end: int, limit: int) -> int:

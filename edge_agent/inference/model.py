@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -263,7 +264,9 @@ class Model:
         labels = outputs[LABEL_OUTPUT].reshape(-1)
         tags = len(self.bundle.manifest.slot_tags)
         slots = outputs[SLOT_OUTPUT].reshape(-1, tags)[: len(ids)] if tags else None
-        if not np.isfinite(labels).all() or (slots is not None and not np.isfinite(slots).all()):
+        # A sum is finite only if every term is; float64, so that large terms do not overflow it.
+        total = labels.sum(dtype=np.float64) + (0.0 if slots is None else slots.sum(dtype=np.float64))
+        if not isfinite(total):
             raise RuntimeFailure("the model computed logits that are not numbers")
         return labels, slots
 

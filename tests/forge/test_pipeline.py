@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import edge_agent
-from edge_agent.errors import GateError
+from edge_agent.errors import DataError, GateError
 from edge_agent.forge.pipeline import run_recipe
 from edge_agent.forge.training import Progress
 
@@ -130,6 +134,29 @@ def test_an_interrupted_run_is_taken_up_where_it_was_left(
     assert (out / "trained.pt").exists()
     assert not (out / "checkpoint.pt").exists()
     assert again.figures["dev"]["all"]["in_scope"] == whole.figures["dev"]["all"]["in_scope"]
+
+
+def test_a_run_is_not_resumed_with_other_data(recipe: Path) -> None:
+    out = recipe.parent / "run"
+    run_recipe(recipe, data=[recipe.parent], out=out, smoke=True)
+    templates = recipe.parent / "t.toml"
+    templates.write_text(TEMPLATES.replace("TurnOff", "Switch"), encoding="utf-8")
+    with pytest.raises(DataError, match="changed since this run began"):
+        run_recipe(recipe, data=[recipe.parent], out=out, smoke=True)
+
+
+def test_two_processes_choose_the_same_vocabulary(recipe: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from edge_agent.forge.pipeline import run_recipe;"
+        "run_recipe(Path(sys.argv[1]), data=[Path(sys.argv[1]).parent], out=Path(sys.argv[2]), smoke=True)"
+    )
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", script, str(recipe), str(recipe.parent / seed)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
+    first, second = ((recipe.parent / seed / "began_with.json").read_bytes() for seed in ("1", "2"))
+    assert first == second
+    weights = [torch.load(recipe.parent / seed / "trained.pt", weights_only=True) for seed in ("1", "2")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_a_model_that_misses_a_gate_is_not_written_as_a_bundle(recipe: Path) -> None:
