@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
     from edge_agent.forge.training import Progress as TrainingProgress
+
+_SECONDS_BETWEEN_LINES = 30
 
 app = typer.Typer(
     help="Make models: train, calibrate, quantise, evaluate (extra \\[forge]).", no_args_is_help=True
@@ -53,13 +56,20 @@ def train(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True)) as bars:
+    out_console = console(stderr=True)
+    said_at = time.monotonic()
+    with Progress(*columns, console=out_console) as bars:
         bar = bars.add_task("training", total=None, visible=False)
 
         def on_step(step: TrainingProgress) -> None:
-            bars.update(
-                bar, completed=step.step, total=step.steps, visible=True, description=f"loss {step.loss:.3f}"
-            )
+            nonlocal said_at
+            if out_console.is_terminal:
+                loss = f"loss {step.loss:.3f}"
+                bars.update(bar, completed=step.step, total=step.steps, visible=True, description=loss)
+            elif time.monotonic() - said_at > _SECONDS_BETWEEN_LINES or step.step == step.steps:
+                said_at = time.monotonic()  # a log has no use for a bar
+                left = step.seconds_left / 60
+                bars.print(f"step {step.step} of {step.steps}, loss {step.loss:.3f}, {left:.0f} min left")
 
         result = run_recipe(recipe, data=data, out=out, smoke=smoke, stage=bars.print, progress=on_step)
     if as_json:

@@ -31,12 +31,19 @@ _GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training run stands; ``loss`` is a running mean."""
+    """Where a training run stands.
+
+    Attributes:
+        step: steps done.
+        steps: steps in all.
+        loss: running mean.
+        seconds_left: at the pace since this start.
+    """
 
     step: int
     steps: int
     loss: float
-    seconds: float
+    seconds_left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,8 @@ def train(
     for step, batch in enumerate(_batches(mixture, featurizer, settings, first), start=first):
         loss = run.step(step, _to(batch, device), device)
         running = loss if step == first else 0.98 * running + 0.02 * loss
-        report(Progress(step + 1, settings.steps, running, time.monotonic() - started))
+        pace = (time.monotonic() - started) / (step - first + 1)
+        report(Progress(step + 1, settings.steps, running, pace * (settings.steps - step - 1)))
         if time.monotonic() - saved > _CHECKPOINT_EVERY_SECONDS:
             run.save(checkpoint, step + 1)
             saved = time.monotonic()
