@@ -34,7 +34,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "ai_edge_litert": ("inference/runtime.py", "forge/export.py", "forge/flatbuffer.py"),
     "tflite_runtime": ("inference/runtime.py",),
     "flatbuffers": ("forge/flatbuffer.py",),
-    "paho": ("link/connection.py",),
+    "paho": ("link/paho_client.py",),
     "amqtt": ("cli/embedded_broker.py",),
     "psutil": ("service/machine.py",),
     "pydantic_settings": ("settings.py",),

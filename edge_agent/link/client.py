@@ -41,6 +41,9 @@ _FIRST_PAUSE_SECONDS = 1.0
 _HANDSHAKE_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 5.0
 _PACKET_OVERHEAD_BYTES = 64
+_NEARLY_IDLE = 2
+_LONGEST_LULL_SECONDS = 0.005
+_MOST_HELD = 7
 
 
 class Outcome(Enum):
@@ -49,7 +52,6 @@ class Outcome(Enum):
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
     WRONG_PROTOCOL = "wrong protocol"
-    TOO_MANY_IN_FLIGHT = "too many in flight"
     LOST = "lost"
 
 
@@ -85,7 +87,7 @@ class Link:
         hold: int = 64,
         reconnect_max_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
-        fraction: Callable[[], float] = random.SystemRandom().random,
+        fraction: Callable[[], float] | None = None,
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self._address = address
@@ -94,12 +96,15 @@ class Link:
         self._receiver = receiver
         self._hold = hold
         self._in_hand = 0
+        self._held = 0
+        self._in_lull = False
         self._cap = reconnect_max_seconds
         self._clock = clock
-        self._fraction = fraction
+        self._fraction = fraction or random.SystemRandom().random
         self._log = get_logger(broker=str(address))
         self._lock = RLock()
         self._progress = Condition(self._lock)
+        self._lull = Condition(self._lock)
         self._leaving = Event()
         self._taking = True
         self._connection: Connection | None = None
@@ -179,6 +184,11 @@ class Link:
         """Whether the broker sends this request again anyway, so that work on it is wasted."""
         return self._comes_again(delivery)
 
+    @property
+    def unconfirmed(self) -> int:
+        """Answers that the broker has not confirmed."""
+        return len(self._answers)
+
     def stop_taking(self) -> None:
         """Leaves what arrives from now on with the broker."""
         with self._lock:
@@ -219,11 +229,6 @@ class Link:
     def on_accepted(self, accepted: Accepted) -> None:
         """Learns what the broker grants, and subscribes."""
         assert self._connection is not None
-        if accepted.receive_maximum < self._connection.options.inflight:
-            self._options = replace(self._options, inflight=accepted.receive_maximum)
-            self._outcome = Outcome.TOO_MANY_IN_FLIGHT
-            self._connection.disconnect()
-            return
         self._number += 1
         self._accepted = accepted
         if not accepted.session_resumed:
@@ -330,6 +335,7 @@ class Link:
             while connection.pump(wait):
                 if not self._ready and (self._clock() > deadline or self._leaving.is_set()):
                     raise BrokerError("the broker did not answer the connection attempt")
+                self._let_the_worker_work()
             if not connection.was_answered and self._options.protocol == MQTT_5:
                 self._outcome = Outcome.WRONG_PROTOCOL
         finally:
@@ -338,6 +344,17 @@ class Link:
                 self._connection = None
         if self._outcome is Outcome.REFUSED:
             raise BrokerError(self._refusal)
+
+    def _let_the_worker_work(self) -> None:
+        """Under load, reads again when the worker is about to run out of requests, and then all at once.
+
+        Two threads that take turns at every packet spend a quarter of one core on taking turns.
+        """
+        if self._in_hand > _NEARLY_IDLE:
+            with self._lull:
+                self._in_lull = True
+                self._lull.wait_for(lambda: self._in_hand <= _NEARLY_IDLE, _LONGEST_LULL_SECONDS)
+                self._in_lull = False
 
     def _note_fault(self, fault: str) -> None:
         with self._lock:
@@ -355,7 +372,7 @@ class Link:
         was = self._options.protocol
         refused_5 = was == MQTT_5 and outcome is Outcome.WRONG_PROTOCOL
         self._options = replace(self._options, protocol=MQTT_3_1_1 if refused_5 else MQTT_5)
-        return refused_5 or outcome is Outcome.TOO_MANY_IN_FLIGHT
+        return refused_5
 
     # With the lock held
 
@@ -364,6 +381,8 @@ class Link:
             return
         delivery.is_done = True
         self._in_hand -= 1
+        if self._in_hand == _NEARLY_IDLE:
+            self._lull.notify()
         connection = self._connection
         if connection is not None and not connection.is_reading and self._in_hand <= self._hold // 2:
             connection.is_reading = True
@@ -385,8 +404,16 @@ class Link:
         if size + _PACKET_OVERHEAD_BYTES > accepted.max_packet_bytes:
             fault = "larger than the broker takes"
         else:
+            may_wait = self._in_lull and self._in_hand > _NEARLY_IDLE and self._held < _MOST_HELD
+            self._held = self._held + 1 if may_wait else 0
             try:
-                connection.publish(answer.topic, answer.payload, properties=answer.properties, token=delivery)
+                connection.publish(
+                    answer.topic,
+                    answer.payload,
+                    properties=answer.properties,
+                    token=delivery,
+                    may_wait=may_wait,
+                )
             except BrokerError as error:
                 if not connection.is_open:
                     return

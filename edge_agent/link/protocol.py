@@ -25,7 +25,7 @@ class ConnectOptions:
     Attributes:
         protocol: ``MQTT_5`` or ``MQTT_3_1_1``.
         session_expiry_seconds: 0 asks for a clean session, on 3.1.1 too.
-        inflight: messages of ours that may wait for the broker's confirmation.
+        inflight: messages of ours that may wait for the broker's confirmation; fewer where it says so.
         quick_acknowledge: spare a slow broker's Nagle delay by acknowledging each packet at once; ``check``
             turns it off to find such a broker.
     """
@@ -47,7 +47,6 @@ class Accepted:
     """What the broker's CONNACK grants."""
 
     session_resumed: bool
-    receive_maximum: int
     max_packet_bytes: int
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 DISCOVERY_PREFIX = "homeassistant"
 _LONGEST_TOPIC_BYTES = 65_535
@@ -53,6 +54,7 @@ class Topics:
         return topic[len(self.root) + 4 :]
 
 
+@lru_cache(maxsize=256)
 def response_topic_fault(topic: str, base: str, discovery_prefix: str = DISCOVERY_PREFIX) -> str | None:
     """Why a response topic is refused, in words, or None when it may be used.
 

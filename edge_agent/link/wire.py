@@ -31,6 +31,27 @@ class MalformedPacketError(ValueError):
     """Bytes that are no such packet; the protocol has us hang up."""
 
 
+def packet_ends(buffer: bytes, begin: int) -> tuple[int, int] | None:
+    """Where the body of the packet that begins here begins and ends; None while it is not whole.
+
+    Raises:
+        MalformedPacketError: its length has more than four bytes.
+    """
+    position, value, shift = begin + 1, 0, 0
+    size = len(buffer)
+    while position < size:
+        byte = buffer[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            end = position + value
+            return (position, end) if end <= size else None
+        shift += 7
+        if shift > 21:
+            raise MalformedPacketError("a length has more than four bytes")
+    return None
+
+
 def read_publish(header: int, body: bytes | bytearray, *, is_v5: bool) -> Incoming:
     """Reads a PUBLISH.
 
@@ -73,6 +94,20 @@ def read_publish(header: int, body: bytes | bytearray, *, is_v5: bool) -> Incomi
         )
     except (IndexError, UnicodeDecodeError) as error:
         raise MalformedPacketError("a PUBLISH is broken") from error
+
+
+def write_publish(topic: bytes, payload: bytes, *, mid: int, retain: bool, properties: bytes | None) -> bytes:
+    """A PUBLISH at QoS 1.
+
+    Args:
+        topic: UTF-8.
+        payload: any bytes.
+        mid: packet identifier, 1 to 65535.
+        retain: whether the broker keeps it.
+        properties: packed, with their length; None on 3.1.1.
+    """
+    body = len(topic).to_bytes(2, "big") + topic + mid.to_bytes(2, "big") + (properties or b"") + payload
+    return (b"\x33" if retain else b"\x32") + _write_integer(len(body)) + body
 
 
 def pack_publish(

@@ -18,6 +18,7 @@ from edge_agent.log import get_logger
 from edge_agent.types import Prediction, Task
 
 _MANIFEST = "bundle.json"
+_RECIPE_SUFFIX = ".toml"
 
 
 class Servable(Protocol):
@@ -159,11 +160,14 @@ def find_bundles(directories: Iterable[Path]) -> list[tuple[str, Path]]:
 
 
 def _may_be_bundle(path: Path) -> bool:
-    """A visible folder with something in it: one that lost its ``bundle.json`` is worth a word."""
+    """A visible folder with files in it: one that lost its ``bundle.json`` is worth a word.
+
+    Recipes, which lie beside the bundles in a source tree, are no bundle.
+    """
     if path.name.startswith(".") or path.name == "lost+found" or not path.is_dir():
         return False
     try:
-        return any(path.iterdir())
+        return any(child.is_file() and child.suffix != _RECIPE_SUFFIX for child in path.iterdir())
     except OSError:
         return True
 

@@ -20,9 +20,9 @@ from edge_agent.link.envelope import (
     Request,
     Timing,
     encode_json,
+    encode_result,
     parse_request,
     render_error,
-    render_result,
     request_id_of,
 )
 from edge_agent.link.expiry import is_expired
@@ -31,6 +31,9 @@ from edge_agent.link.topics import Topics, response_topic_fault
 from edge_agent.log import get_logger
 from edge_agent.service.figures import Figures
 from edge_agent.service.models import Catalogue, Entry, Expected, Servable
+
+MOST_UNCONFIRMED = 4096
+"""Beyond so many answers on their way a flood at QoS 0, which promises nothing, is not even refused."""
 
 
 class Replies(Protocol):
@@ -52,6 +55,10 @@ class Replies(Protocol):
 
     def comes_again(self, delivery: Delivery) -> bool:
         """Whether the broker sends this request again anyway."""
+
+    @property
+    def unconfirmed(self) -> int:
+        """Answers that the broker has not confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +243,7 @@ class Worker:
         now = time.monotonic()
         total_ms = (now - delivery.received) * 1e3
         timing = Timing(queue_ms=(begun - delivery.received) * 1e3, total_ms=total_ms)
-        payload = encode_json(render_result(prediction, request, timing, echo_text=self._rules.echo_text))
+        payload = encode_result(prediction, request, timing, echo_text=self._rules.echo_text)
         self._figures.count_result(model, total_ms, now)
         return payload
 
@@ -267,6 +274,10 @@ class Worker:
 
     def _refuse_overload(self, delivery: Delivery) -> None:
         message = delivery.message
+        if message.qos == 0 and self._replies.unconfirmed >= MOST_UNCONFIRMED:
+            self._figures.count_drop("flood")
+            self._replies.settle(delivery)
+            return
         request_id = request_id_of(message.payload, max_text_bytes=self._rules.max_text_bytes)
         topic = self._topics.result(self._topics.model_of(message.topic))
         if message.response_topic and response_topic_fault(message.response_topic, self._topics.base) is None:

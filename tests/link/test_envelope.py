@@ -17,6 +17,7 @@ from edge_agent.link.envelope import (
     Request,
     Timing,
     encode_json,
+    encode_result,
     parse_request,
     render_error,
     render_result,
@@ -238,3 +239,42 @@ def test_the_text_is_echoed_only_when_asked_for() -> None:
 
 def test_a_trace_from_the_payload_is_echoed_in_the_payload() -> None:
     assert render_result(PREDICTION, Request("x", traceparent="00-a"), Timing(0, 0))["traceparent"] == "00-a"
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+SHARE = st.floats(0, 1)
+MILLISECONDS = st.floats(0, 1e6)
+PREDICTIONS = st.builds(
+    Prediction,
+    model=TEXT,
+    version=TEXT,
+    task=st.sampled_from([Task.INTENT, Task.CLASSIFY]),
+    recognized=st.booleans(),
+    label=st.none() | TEXT,
+    confidence=SHARE,
+    alternatives=st.lists(st.builds(Ranked, TEXT, SHARE), max_size=4).map(tuple),
+    slots=st.lists(
+        st.builds(Slot, TEXT, TEXT, st.integers(0, 99), st.integers(0, 99), SHARE), max_size=3
+    ).map(tuple),
+    truncated=st.booleans(),
+    tokenize_ms=MILLISECONDS,
+    invoke_ms=MILLISECONDS,
+)
+REQUESTS = st.builds(
+    Request,
+    text=TEXT,
+    id=st.none() | TEXT,
+    lang=st.none() | TEXT,
+    top_k=st.integers(0, 5),
+    traceparent=st.none() | TEXT,
+)
+
+
+@given(PREDICTIONS, REQUESTS, st.builds(Timing, MILLISECONDS, MILLISECONDS), st.booleans())
+def test_the_fast_encoding_says_what_the_document_says(
+    prediction: Prediction, request: Request, timing: Timing, echo: bool
+) -> None:
+    document = render_result(prediction, request, timing, echo_text=echo)
+    encoded = encode_result(prediction, request, timing, echo_text=echo)
+    assert encoded == encode_json(document)
+    assert json.loads(encoded) == document

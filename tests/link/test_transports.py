@@ -14,7 +14,6 @@ from edge_agent.link.requester import Requester
 from tests.testbeds.broker import HOST, Mosquitto, free_port, listens
 from tests.testbeds.waiting import eventually
 
-
 # paho leaves the socket of a handshake that failed to the garbage collector
 leaves_a_socket = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge_agent.link.wire import MalformedPacketError, pack_publish, read_publish
+from edge_agent.link.wire import MalformedPacketError, pack_publish, packet_ends, read_publish, write_publish
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00\ufeff"), max_size=30)
 
@@ -98,3 +98,35 @@ def test_what_is_no_publish_is_refused(header: int, body: bytes) -> None:
 def test_any_bytes_are_a_publish_or_malformed(header: int, body: bytes, is_v5: bool) -> None:
     with suppress(MalformedPacketError):
         read_publish(header, body, is_v5=is_v5)
+
+
+@given(TEXT, st.binary(max_size=300), st.integers(1, 65535), st.booleans(), st.booleans())
+def test_what_we_write_we_read(topic: str, payload: bytes, mid: int, retain: bool, is_v5: bool) -> None:
+    packed = pack_publish(correlation=b"c") if is_v5 else None
+    written = write_publish(topic.encode(), payload, mid=mid, retain=retain, properties=packed)
+    body = written[2:] if written[1] < 0x80 else written[3:]
+    message = read_publish(written[0], body, is_v5=is_v5)
+    assert (message.topic, message.payload, message.mid) == (topic, payload, mid)
+    assert (message.qos, message.retain) == (1, retain)
+    assert message.correlation == (b"c" if is_v5 else None)
+
+
+@given(st.lists(st.binary(max_size=400), max_size=4), st.integers(0, 1700))
+def test_packets_are_found_in_a_stream_wherever_it_is_cut(payloads: list[bytes], cut: int) -> None:
+    stream = b"".join(
+        write_publish(b"t", payload, mid=1, retain=False, properties=None) for payload in payloads
+    )
+    found, begin, part = [], 0, stream[:cut]
+    while (ends := packet_ends(part, begin)) is not None:
+        found.append(read_publish(part[begin], part[ends[0] : ends[1]], is_v5=False).payload)
+        begin = ends[1]
+    assert found == payloads[: len(found)]
+    if cut >= len(stream):
+        assert found == payloads
+    assert len(stream[begin:cut]) < 410
+
+
+def test_a_length_of_five_bytes_is_malformed() -> None:
+    assert packet_ends(b"\x30\xff\xff\xff", 0) is None
+    with pytest.raises(MalformedPacketError):
+        packet_ends(b"\x30\xff\xff\xff\xff\x01", 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbeds.broker import Mosquitto, free_port
+from tests.testbeds.broker import Amqtt, Mosquitto, free_port
 from tests.testbeds.daemon import Daemon
 from tests.testbeds.probe import Probe
 from tests.testbeds.waiting import eventually
@@ -87,10 +87,7 @@ def test_sigterm_answers_what_is_in_hand_says_offline_and_dies_of_the_signal(
     assert stopped["drained"] is True
     answered = {heard.json["id"] for heard in probe.on(OUT)}
     daemon.start()
-    probe.wait_until(
-        lambda _: {heard.json["id"] for heard in probe.on(OUT)} == {str(number) for number in range(40)}
-    )
-    ids = [heard.json["id"] for heard in probe.on(OUT)]
+    ids = probe.wait_for_ids(OUT, {str(number) for number in range(40)})
     assert len(ids) == len(set(ids)), "a clean stop acknowledges what it has answered"
     assert answered
 
@@ -121,7 +118,7 @@ def test_every_request_is_answered_although_the_daemon_is_killed_again_and_again
             daemon.send(signal.SIGKILL)
             daemon.wait()
             daemon.start()
-        probe.wait_until(lambda _: {heard.json["id"] for heard in probe.on(OUT)} == wanted, within_seconds=30)
+        assert set(probe.wait_for_ids(OUT, wanted)) == wanted
 
 
 def test_the_broker_says_offline_when_the_daemon_is_killed(daemon: Daemon, probe: Probe) -> None:
@@ -137,6 +134,39 @@ def test_an_absent_broker_is_waited_for(tmp_path: Path, models: Path) -> None:
         with broker, Probe(broker.port, f"{ROOT}/#") as probe:
             probe.wait_until(is_status(b"online"))
             assert ask(probe, "1")["intent"] == "HassTurnOn"
+
+
+def test_an_absent_broker_does_not_keep_the_daemon_from_stopping(tmp_path: Path, models: Path) -> None:
+    with Daemon(tmp_path / "daemon", free_port(), (models,)) as daemon:
+        daemon.wait_for_event("mqtt.unreachable")
+        assert daemon.stop(within_seconds=3.0) == -signal.SIGTERM
+
+
+def test_a_broker_that_knows_only_3_1_1_is_served_alike(tmp_path: Path, models: Path) -> None:
+    with (
+        Amqtt(tmp_path / "broker") as broker,
+        Daemon(tmp_path / "daemon", broker.port, (models,)) as daemon,
+        Probe(broker.port, f"{ROOT}/#", v5=False) as probe,
+    ):
+        probe.wait_until(is_status(b"online"))
+        assert ask(probe, "1")["intent"] == "HassTurnOn"
+        health = probe.wait_until(has_status("up")).json
+        assert health["mqtt"]["protocol"] == 4
+        probe.publish(IN, b'{"text": 5, "id": "2"}')
+        error = probe.wait_until(lambda heard: heard.topic == OUT and heard.json["id"] == "2").json
+        assert error["error"]["code"] == "bad_payload"
+        assert daemon.stop() == -signal.SIGTERM
+        probe.wait_until(is_status(b"offline"))
+
+
+def test_a_request_retained_before_the_start_is_counted_not_answered(
+    tmp_path: Path, broker: Mosquitto, models: Path, probe: Probe
+) -> None:
+    probe.publish(IN, {"text": SENTENCE, "id": "stale"}, retain=True)
+    with Daemon(tmp_path / "daemon", broker.port, (models,)):
+        probe.wait_until(lambda heard: heard.topic == HEALTH and heard.json["dropped"] == {"retained": 1})
+        assert ask(probe, "fresh")["id"] == "fresh"
+    assert [heard.json["id"] for heard in probe.on(OUT)] == ["fresh"]
 
 
 def test_after_a_restart_of_the_broker_everything_is_told_again_and_kept_requests_are_answered(
@@ -193,9 +223,7 @@ def test_sighup_serves_new_changed_and_removed_bundles_and_loses_no_request(
     for number in range(100, 300):
         probe.publish(IN, {"text": SENTENCE, "id": str(number)}, wait=False)
     daemon.wait_for_event("agent.reloaded")
-    probe.wait_until(
-        lambda _: {heard.json["id"] for heard in probe.on(OUT)} == {str(number) for number in range(300)}
-    )
+    probe.wait_for_ids(OUT, {str(number) for number in range(300)})
     assert all("error" not in heard.json for heard in probe.on(OUT))
     assert ask(probe, "new", "second")["model"] == "second"
     assert ask(probe, "changed")["version"] == "1.1.0"

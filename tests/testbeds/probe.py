@@ -100,12 +100,29 @@ class Probe:
             assert arrived, f"{len(self.on(topic))} of {count} messages on {topic}"
             return self.on(topic)
 
+    def wait_for_ids(self, topic: str, ids: set[str], within_seconds: float = 30.0) -> list[str]:
+        """The ids of all answers on a topic, in the order of arrival, once these are among them."""
+        arrived: list[str] = []
+
+        def all_there() -> bool:
+            arrived.extend(message.json["id"] for message in self.on(topic)[len(arrived) :])
+            return ids.issubset(arrived)
+
+        with self._news:
+            complete = self._news.wait_for(all_there, within_seconds)
+            assert complete, f"{len(ids.difference(arrived))} of {len(ids)} requests were not answered"
+            return arrived
+
     def wait_until(self, is_it: Any, within_seconds: float = 10.0) -> Heard:
         """The first message, heard or to come, for which the function is true."""
         found: list[Heard] = []
 
+        seen = 0
+
         def search() -> bool:
-            found[:] = [message for message in self.heard if is_it(message)][:1]
+            nonlocal seen
+            fresh, seen = self.heard[seen:], len(self.heard)
+            found.extend(message for message in fresh if is_it(message))
             return bool(found)
 
         with self._news:
