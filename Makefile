@@ -71,7 +71,7 @@ $(VENV)/.stamp-demo: $(VENV)/.stamp-venv pyproject.toml
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml
 	@echo 'Installing edge-agent and what its tests need into $(VENV) (PyTorch is the large part) …'
 	@$(PIP) $(TORCH)
-	@$(PIP) --editable '.[demo,forge]' --group dev
+	@$(PIP) --editable '.[demo,forge]' --group dev --group bench
 	@touch $@ $(VENV)/.stamp-demo
 
 # Debian packages by apt-get where it may; one line that lists them where it may not.

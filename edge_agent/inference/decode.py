@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp
 from unicodedata import combining
 
 import numpy as np
@@ -62,17 +63,22 @@ def decide(
         out_of_scope: the label that means "none of these", or None.
         top_k: most alternatives.
     """
-    probabilities: list[float] = softmax(logits, calibration.temperature).tolist()
-    order = sorted(range(len(labels)), key=probabilities.__getitem__, reverse=True)
+    # The softmax of a few dozen numbers is faster without NumPy, and most of its terms only count in the sum.
+    values: list[float] = logits.tolist()
+    order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
     best = order[0]
-    confidence = probabilities[best]
-    ahead = confidence - probabilities[order[1]]
+    highest, sharpness = values[best], 1.0 / calibration.temperature
+    total = sum([exp((value - highest) * sharpness) for value in values])
+    confidence = 1.0 / total
+    ahead = confidence - exp((values[order[1]] - highest) * sharpness) / total
     recognized = (
         confidence >= calibration.threshold and ahead >= calibration.margin and labels[best] != out_of_scope
     )
     first = 1 if recognized else 0
     further = order[first : first + max(top_k, 0)]
-    alternatives = tuple(Ranked(labels[index], probabilities[index]) for index in further)
+    alternatives = tuple(
+        [Ranked(labels[index], exp((values[index] - highest) * sharpness) / total) for index in further]
+    )
     return Decision(labels[best], confidence, recognized, alternatives)
 
 

@@ -264,8 +264,8 @@ class Model:
         labels = outputs[LABEL_OUTPUT].reshape(-1)
         tags = len(self.bundle.manifest.slot_tags)
         slots = outputs[SLOT_OUTPUT].reshape(-1, tags)[: len(ids)] if tags else None
-        # A sum is finite only if every term is; float64, so that large terms do not overflow it.
-        total = labels.sum(dtype=np.float64) + (0.0 if slots is None else slots.sum(dtype=np.float64))
+        # A sum is finite only if every term is.
+        total = np.add.reduce(labels) + (0.0 if slots is None else np.add.reduce(slots, axis=None))
         if not isfinite(total):
             raise RuntimeFailure("the model computed logits that are not numbers")
         return labels, slots

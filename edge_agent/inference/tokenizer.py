@@ -116,9 +116,15 @@ class WordPiece:
             chunk = match.group()
             pieces = self._cache.get(chunk) or self._pieces(chunk)
             at = match.start()
-            ids += pieces.ids
-            spans += [(at + start, at + end) for start, end in pieces.spans]
-            words += [word_count + word for word in pieces.words]
+            if len(pieces.ids) == 1:  # most words are one token
+                ids.append(pieces.ids[0])
+                start, end = pieces.spans[0]
+                spans.append((at + start, at + end))
+                words.append(word_count)
+            else:
+                ids += pieces.ids
+                spans += [(at + start, at + end) for start, end in pieces.spans]
+                words += [word_count + word for word in pieces.words]
             word_count += pieces.word_count
         ids.append(self.sep_id)
         spans.append((0, 0))
