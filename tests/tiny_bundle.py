@@ -60,6 +60,7 @@ def build_tiny_bundle(
     window_stride: int = 10,
     classify: bool = False,
     wrong_golden: bool = False,
+    batch: int = 4,
     seed: int = 7,
 ) -> Path:
     """Write a valid bundle into ``folder`` (made if need be) and return it.
@@ -75,6 +76,7 @@ def build_tiny_bundle(
         classify: a classifier, without slots.
         wrong_golden: the third golden sentence expects another label, so that the bundle is intact and
             must not be served.
+        batch: sentences that the file takes at once; 0 for a file without that graph.
         seed: of the random weights.
     """
     target = Path(folder)
@@ -87,7 +89,7 @@ def build_tiny_bundle(
     )
     if classify:
         weights = replace(weights, slot_head=None)
-    export_bert(weights, target / "model.tflite", scheme=scheme)
+    export_bert(weights, target / "model.tflite", scheme=scheme, batch=batch)
     (target / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     golden = [_golden(weights, tokenizer, lang, text) for lang, text, _, _ in examples]
     if wrong_golden:

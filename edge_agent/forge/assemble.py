@@ -65,7 +65,7 @@ def write_model(
         provenance: for ``bundle.json``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    export_bert(trained.weights, folder / _MODEL_FILE, scheme=scheme)
+    export_bert(trained.weights, folder / _MODEL_FILE, scheme=scheme, batch=trained.recipe.model.batch)
     write_atomic(folder / "vocab.txt", "".join(f"{token}\n" for token in trained.tokens).encode())
     lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in golden)
     write_atomic(folder / _GOLDEN_FILE, lines.encode())

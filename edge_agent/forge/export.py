@@ -5,7 +5,9 @@ Batch 1 needs neither padding nor attention mask, so the graph has none. Every m
 sentence. ``1/sqrt(d)`` of the attention (Vaswani et al. 2017) is folded into the query weights.
 
 The file's contract (PROTOCOL §3): one input ``token_ids`` int32 [1, length]; outputs ``label_logits``
-float32 [1, labels] and, with a slot head, ``slot_logits`` float32 [length, tags].
+float32 [1, labels] and, with a slot head, ``slot_logits`` float32 [length, tags]. A second graph over the
+same constants, under the signature ``batch``, takes several sentences of one length at once, ``token_ids``
+[batch, length] → ``label_logits`` [batch, labels], ``slot_logits`` [batch · length, tags].
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from edge_agent.forge.flatbuffer import GraphBuilder
+from edge_agent.forge.flatbuffer import FileBuilder, GraphBuilder
 from edge_agent.forge.quantise import Scheme, quantise_int8
 from edge_agent.forge.weights import EncoderWeights, FloatArray, LayerWeights, Linear, Norm
 
 INPUT_NAME = "token_ids"
 LABEL_OUTPUT_NAME = "label_logits"
 SLOT_OUTPUT_NAME = "slot_logits"
+SINGLE_SIGNATURE = "serving_default"
+BATCH_SIGNATURE = "batch"
 
 _LENGTH = -1
 _FULLY_CONNECTED_VERSION = {Scheme.FLOAT32: 1, Scheme.INT8_PER_TENSOR: 9, Scheme.INT8_PER_CHANNEL: 12}
@@ -32,36 +36,56 @@ _LOOKUP_VERSION = {Scheme.FLOAT32: 1, Scheme.INT8_PER_TENSOR: 2, Scheme.INT8_PER
 _OP = schema.BuiltinOperator
 
 
-def export_bert(weights: EncoderWeights, path: Path, *, scheme: Scheme = Scheme.INT8_PER_CHANNEL) -> None:
+def export_bert(
+    weights: EncoderWeights, path: Path, *, scheme: Scheme = Scheme.INT8_PER_CHANNEL, batch: int = 0
+) -> None:
     """Writes the encoder and its heads as a TFLite file.
 
     Args:
         weights: the trained weights, float32.
         path: the file to write; it appears whole or not at all.
         scheme: how matrices and embedding rows are held. Norms, biases and positions stay float32.
+        batch: sentences that the second graph takes at once; 0 leaves it out.
 
     Raises:
         ValueError: the shapes do not belong together.
     """
     if weights.hidden % weights.heads:
         raise ValueError(f"{weights.heads} heads do not divide the hidden size {weights.hidden}")
-    graph = _EncoderGraph(GraphBuilder("encoder"), weights, scheme)
-    token_ids = graph.builder.tensor(INPUT_NAME, [1, _LENGTH], np.int32)
+    file = FileBuilder(f"edge-agent {scheme.value}")
+    _add_graph(file, SINGLE_SIGNATURE, weights, scheme, 1)
+    if batch:
+        _add_graph(file, BATCH_SIGNATURE, weights, scheme, batch)
+    file.write(path)
+
+
+def _add_graph(
+    file: FileBuilder, signature: str, weights: EncoderWeights, scheme: Scheme, batch: int
+) -> None:
+    graph = _EncoderGraph(file.graph(), weights, scheme, batch)
+    token_ids = graph.builder.tensor(INPUT_NAME, [batch, _LENGTH], np.int32)
     states = graph.embeddings(token_ids)
     for number, layer in enumerate(weights.layers):
         states = graph.layer(f"layer{number}", states, layer)
-    pooled = graph.mean(states, [0], "pooled", [1, weights.hidden])
-    outputs = [graph.linear(LABEL_OUTPUT_NAME, pooled, weights.label_head, rows=1)]
+    outputs = [graph.linear(LABEL_OUTPUT_NAME, graph.pooled(states), weights.label_head, rows=batch)]
     if weights.slot_head is not None:
         outputs.append(graph.linear(SLOT_OUTPUT_NAME, states, weights.slot_head))
-    graph.builder.write(path, inputs=[token_ids], outputs=outputs, description=f"edge-agent {scheme.value}")
+    file.add(signature, graph.builder, [token_ids], outputs)
 
 
 @dataclass(slots=True)
 class _EncoderGraph:
+    """One graph of the encoder; hidden states are [batch · length, hidden] between its parts."""
+
     builder: GraphBuilder
     weights: EncoderWeights
     scheme: Scheme
+    batch: int
+
+    @property
+    def _leading(self) -> list[int]:
+        """The batch dimension of shapes that have one: a single sentence does without."""
+        return [self.batch] if self.batch > 1 else []
 
     def _ints(self, name: str, values: list[int]) -> int:
         return self.builder.constant(name, np.asarray(values, np.int32))
@@ -80,11 +104,49 @@ class _EncoderGraph:
             self._states("words_found"),
             version=_LOOKUP_VERSION[self.scheme],
         )
-        positions = self._positions(flat)
-        summed = builder.operator(
-            _OP.ADD, [words, positions], self._states("embedded"), options=schema.AddOptionsT()
-        )
+        if self.batch == 1:
+            summed = self._add(words, self._positions(flat), self._states("embedded"))
+        else:
+            summed = self._add_positions_to_each(token_ids, words)
         return self.norm("embedding_norm", summed, weights.embedding_norm)
+
+    def _add_positions_to_each(self, token_ids: int, words: int) -> int:
+        builder, by_sentence = self.builder, [self.batch, _LENGTH, self.weights.hidden]
+        options = schema.StridedSliceOptionsT()
+        options.endMask = 0b10  # to the end of the second dimension
+        first = builder.operator(
+            _OP.STRIDED_SLICE,
+            [
+                token_ids,
+                self._ints("first/begin", [0, 0]),
+                self._ints("first/end", [1, 0]),
+                self._ints("first/strides", [1, 1]),
+            ],
+            builder.tensor("first_sentence", [1, _LENGTH], np.int32),
+            options=options,
+        )
+        flat = self._reshape(
+            first, [-1], builder.tensor("first_flat", [_LENGTH], np.int32), "first_flat_shape"
+        )
+        apart = self._reshape(
+            words, by_sentence, builder.tensor("words_apart", by_sentence), "words_apart_shape"
+        )
+        summed = self._add(apart, self._positions(flat), builder.tensor("embedded_apart", by_sentence))
+        return self._reshape(summed, [-1, self.weights.hidden], self._states("embedded"), "embedded_shape")
+
+    def pooled(self, states: int) -> int:
+        """The mean over each sentence's tokens, [batch, hidden]."""
+        if self.batch == 1:
+            return self.mean(states, [0], "pooled", [1, self.weights.hidden])
+        builder, hidden = self.builder, self.weights.hidden
+        by_sentence = [self.batch, _LENGTH, hidden]
+        apart = self._reshape(
+            states, by_sentence, builder.tensor("states_apart", by_sentence), "states_apart_shape"
+        )
+        means = self.mean(apart, [1], "means", [self.batch, 1, hidden])
+        return self._reshape(
+            means, [self.batch, hidden], builder.tensor("pooled", [self.batch, hidden]), "pooled_shape"
+        )
 
     def _positions(self, flat: int) -> int:
         """The first `length` rows of the position table."""
@@ -177,9 +239,7 @@ class _EncoderGraph:
         return self._residual(f"{name}/feed_forward", states, narrowed, layer.output_norm)
 
     def _residual(self, name: str, states: int, update: int, norm: Norm) -> int:
-        summed = self.builder.operator(
-            _OP.ADD, [states, update], self._states(f"{name}/sum"), options=schema.AddOptionsT()
-        )
+        summed = self._add(states, update, self._states(f"{name}/sum"))
         return self.norm(f"{name}/norm", summed, norm)
 
     def _attention(self, name: str, states: int, layer: LayerWeights) -> int:
@@ -197,7 +257,7 @@ class _EncoderGraph:
         scores = builder.operator(
             _OP.BATCH_MATMUL,
             [query, key],
-            builder.tensor(f"{name}/scores", [heads, _LENGTH, _LENGTH]),
+            builder.tensor(f"{name}/scores", [*self._leading, heads, _LENGTH, _LENGTH]),
             options=by_key,
         )
         softmax = schema.SoftmaxOptionsT()
@@ -205,29 +265,37 @@ class _EncoderGraph:
         shares = builder.operator(
             _OP.SOFTMAX,
             [scores],
-            builder.tensor(f"{name}/shares", [heads, _LENGTH, _LENGTH]),
+            builder.tensor(f"{name}/shares", [*self._leading, heads, _LENGTH, _LENGTH]),
             options=softmax,
         )
         context = builder.operator(
             _OP.BATCH_MATMUL,
             [shares, value],
-            builder.tensor(f"{name}/context", [heads, _LENGTH, size]),
+            builder.tensor(f"{name}/context", [*self._leading, heads, _LENGTH, size]),
             options=schema.BatchMatMulOptionsT(),
         )
-        by_token = self._transpose(
-            context, [1, 0, 2], builder.tensor(f"{name}/by_token", [_LENGTH, heads, size])
-        )
+        by_token = self._swap_heads_and_tokens(context, f"{name}/by_token", [_LENGTH, heads, size])
         return self._reshape(
             by_token, [-1, self.weights.hidden], self._states(f"{name}/merged"), f"{name}/merged_shape"
         )
 
     def _split_heads(self, states: int, name: str) -> int:
-        """[length, hidden] → [heads, length, hidden / heads]."""
-        builder, heads = self.builder, self.weights.heads
+        """[batch · length, hidden] → [batch, heads, length, hidden / heads]."""
+        heads = self.weights.heads
         size = self.weights.hidden // heads
-        split = builder.tensor(f"{name}/split", [_LENGTH, heads, size])
-        self._reshape(states, [-1, heads, size], split, f"{name}/split_shape")
-        return self._transpose(split, [1, 0, 2], builder.tensor(f"{name}/heads", [heads, _LENGTH, size]))
+        shape = [*self._leading, _LENGTH, heads, size]
+        split = self._reshape(
+            states, shape, self.builder.tensor(f"{name}/split", shape), f"{name}/split_shape"
+        )
+        return self._swap_heads_and_tokens(split, f"{name}/heads", [heads, _LENGTH, size])
+
+    def _swap_heads_and_tokens(self, tensor: int, name: str, shape: list[int]) -> int:
+        """Exchanges the two dimensions before the last; ``shape`` is the result's, without the batch."""
+        order = [0, 2, 1, 3] if self._leading else [1, 0, 2]
+        return self._transpose(tensor, order, self.builder.tensor(name, [*self._leading, *shape]))
+
+    def _add(self, left: int, right: int, output: int) -> int:
+        return self.builder.operator(_OP.ADD, [left, right], output, options=schema.AddOptionsT())
 
     def _multiply(self, name: str, left: int, right: int) -> int:
         return self.builder.operator(_OP.MUL, [left, right], self._states(name), options=schema.MulOptionsT())

@@ -10,6 +10,7 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs, as generated into
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +68,67 @@ class Quantized:
     axis: int = 0
 
 
-class GraphBuilder:
-    """Collects tensors and operators of one subgraph, then writes the file."""
+@dataclass(frozen=True, slots=True)
+class _Subgraph:
+    """A finished graph and the key of its signature."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    signature: str
+    graph: GraphBuilder
+    inputs: Sequence[int]
+    outputs: Sequence[int]
+
+
+class FileBuilder:
+    """A TFLite file: its graphs, and the constants that they share; equal constants are stored once."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
         self._buffers: list[_AlignedBuffer] = [_AlignedBuffer(b"")]  # buffer 0 means "no data"
-        self._tensors: list[Any] = []
-        self._operators: list[Any] = []
+        self._buffer_by_content: dict[bytes, int] = {}
         self._codes: dict[tuple[int, int], int] = {}
+        self._subgraphs: list[_Subgraph] = []
+
+    def graph(self) -> GraphBuilder:
+        """A new, empty graph of this file."""
+        return GraphBuilder(self)
+
+    def add(self, signature: str, graph: GraphBuilder, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Makes a graph part of the file under a signature; the first is what an interpreter runs."""
+        self._subgraphs.append(_Subgraph(signature, graph, inputs, outputs))
+
+    def write(self, path: Path) -> None:
+        """Writes the file, whole or not at all."""
+        model = schema.ModelT()
+        model.version = 3
+        model.description = self._description
+        model.subgraphs = [_subgraph(entry) for entry in self._subgraphs]
+        model.signatureDefs = [_signature(index, entry) for index, entry in enumerate(self._subgraphs)]
+        model.buffers = self._buffers
+        model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]
+        builder = flatbuffers.Builder(sum(len(b.content) for b in self._buffers) + (1 << 20))
+        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+        write_atomic(path, bytes(builder.Output()))
+
+    def buffer(self, content: bytes) -> int:
+        """The number of the buffer that holds ``content``."""
+        key = hashlib.sha256(content).digest()
+        if key not in self._buffer_by_content:
+            self._buffers.append(_AlignedBuffer(content))
+            self._buffer_by_content[key] = len(self._buffers) - 1
+        return self._buffer_by_content[key]
+
+    def operator_code(self, code: int, version: int) -> int:
+        """The number of an operator in the file's table."""
+        return self._codes.setdefault((code, version), len(self._codes))
+
+
+class GraphBuilder:
+    """Collects the tensors and operators of one graph."""
+
+    def __init__(self, file: FileBuilder) -> None:
+        self._file = file
+        self.tensors: list[Any] = []
+        self.operators: list[Any] = []
 
     def tensor(self, name: str, shape: Sequence[int], dtype: Any = np.float32) -> int:
         """Adds a computed tensor; -1 stands for the sequence length. Returns its index."""
@@ -87,21 +140,20 @@ class GraphBuilder:
         tensor.type = TENSOR_TYPES[np.dtype(dtype)]
         tensor.buffer = 0
         tensor.hasRank = True
-        self._tensors.append(tensor)
-        return len(self._tensors) - 1
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
 
     def constant(self, name: str, value: NDArray[Any] | Quantized) -> int:
         """Adds a constant, quantised or not. Returns its index."""
         array = value.values if isinstance(value, Quantized) else value
         index = self.tensor(name, array.shape, array.dtype)
-        self._buffers.append(_AlignedBuffer(np.ascontiguousarray(array).tobytes()))
-        self._tensors[index].buffer = len(self._buffers) - 1
+        self.tensors[index].buffer = self._file.buffer(np.ascontiguousarray(array).tobytes())
         if isinstance(value, Quantized):
             quantization = schema.QuantizationParametersT()
             quantization.scale = value.scales.astype(np.float32)
             quantization.zeroPoint = np.zeros(len(value.scales), np.int64)
             quantization.quantizedDimension = value.axis
-            self._tensors[index].quantization = quantization
+            self.tensors[index].quantization = quantization
         return index
 
     def operator(
@@ -109,7 +161,7 @@ class GraphBuilder:
     ) -> int:
         """Adds an operator that computes ``output``; returns ``output`` for chaining."""
         operator = schema.OperatorT()
-        operator.opcodeIndex = self._codes.setdefault((code, version), len(self._codes))
+        operator.opcodeIndex = self._file.operator_code(code, version)
         operator.inputs = list(inputs)
         operator.outputs = [output]
         if options is not None:
@@ -120,24 +172,32 @@ class GraphBuilder:
                 operator.builtinOptions = None
                 operator.builtinOptions2 = options
                 operator.builtinOptions2Type = getattr(schema.BuiltinOptions2, options_name)
-        self._operators.append(operator)
+        self.operators.append(operator)
         return output
 
-    def write(self, path: Path, *, inputs: Sequence[int], outputs: Sequence[int], description: str) -> None:
-        """Writes the file, whole or not at all."""
-        subgraph = schema.SubGraphT()
-        subgraph.name = self._name
-        subgraph.tensors, subgraph.operators = self._tensors, self._operators
-        subgraph.inputs, subgraph.outputs = list(inputs), list(outputs)
-        model = schema.ModelT()
-        model.version = 3
-        model.description = description
-        model.subgraphs = [subgraph]
-        model.buffers = self._buffers
-        model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]
-        builder = flatbuffers.Builder(sum(len(b.content) for b in self._buffers) + (1 << 20))
-        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-        write_atomic(path, bytes(builder.Output()))
+
+def _subgraph(entry: _Subgraph) -> Any:
+    subgraph = schema.SubGraphT()
+    subgraph.name = entry.signature
+    subgraph.tensors, subgraph.operators = entry.graph.tensors, entry.graph.operators
+    subgraph.inputs, subgraph.outputs = list(entry.inputs), list(entry.outputs)
+    return subgraph
+
+
+def _signature(index: int, entry: _Subgraph) -> Any:
+    signature = schema.SignatureDefT()
+    signature.signatureKey = entry.signature
+    signature.subgraphIndex = index
+    signature.inputs = [_named(entry.graph, tensor) for tensor in entry.inputs]
+    signature.outputs = [_named(entry.graph, tensor) for tensor in entry.outputs]
+    return signature
+
+
+def _named(graph: GraphBuilder, tensor: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name = graph.tensors[tensor].name
+    entry.tensorIndex = tensor
+    return entry
 
 
 def _operator_code(code: int, version: int) -> Any:

@@ -13,7 +13,6 @@ import os
 import platform
 import random
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +84,6 @@ def run_recipe(
         DataError: the recipe or its data cannot be used.
         GateError: the model misses a gate.
     """
-    started = time.monotonic()
     recipe = read_recipe(recipe_path)
     if smoke:
         recipe = _smoke(recipe)
@@ -97,7 +95,7 @@ def run_recipe(
     stage("choosing the vocabulary")
     trained = _trained(recipe, corpus, folders, out, smoke, stage, progress)
     stage("calibrating and evaluating on the runtime of the device")
-    result = _evaluate(trained, corpus, out, _provenance(recipe, recipe_path, started))
+    result = _evaluate(trained, corpus, out, _provenance(recipe, recipe_path))
     if result.missed and not smoke:
         raise GateError(
             f"{len(result.missed)} gates missed: {'; '.join(result.missed)}", hint=f"see {out / 'report.md'}"
@@ -335,7 +333,7 @@ def _agreement(reference: Sequence[Analysis], served: Sequence[Analysis]) -> flo
     return float(np.mean([a.label == b.label for a, b in zip(reference, served, strict=True)]))
 
 
-def _provenance(recipe: Recipe, recipe_path: Path, started: float) -> dict[str, Any]:
+def _provenance(recipe: Recipe, recipe_path: Path) -> dict[str, Any]:
     runtime = runtime_info()
     return {
         "recipe": recipe_path.name,
@@ -348,5 +346,4 @@ def _provenance(recipe: Recipe, recipe_path: Path, started: float) -> dict[str, 
         "torch": str(torch.__version__),
         "runtime": f"{runtime.name} {runtime.version}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "minutes": round((time.monotonic() - started) / 60, 1),
     }

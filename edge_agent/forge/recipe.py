@@ -34,6 +34,8 @@ class ModelSection(_Section):
     licence: str
     beyond: Literal["truncate", "window"] = "truncate"
     max_tokens: int = Field(default=128, ge=8, le=512)
+    batch: int = Field(default=0, ge=0, le=16)
+    """Sentences of one length that the file can take at once; 0 leaves that graph out."""
 
 
 class CardSection(_Section):

@@ -6,6 +6,7 @@ longer than the model is read as the bundle says (:mod:`edge_agent.inference.win
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import BundleError, ErrorCode, GoldenError, RequestError, RuntimeFailure
 from edge_agent.inference.bundle import Bundle, opened_bundle, read_tokenizer
 from edge_agent.inference.decode import Decision, decide, decode_slots
-from edge_agent.inference.golden import SlotSpan, check_golden, parse_golden
+from edge_agent.inference.golden import SlotSpan, check_golden, cosine, parse_golden
 from edge_agent.inference.manifest import Beyond, Manifest, Variant
 from edge_agent.inference.runtime import Runner, RuntimeInfo, runtime_info
 from edge_agent.inference.tokenizer import Encoding
@@ -29,6 +30,7 @@ from edge_agent.types import Prediction, Slot
 
 LABEL_OUTPUT = "label_logits"
 SLOT_OUTPUT = "slot_logits"
+_LEAST_COSINE_OF_BATCHES = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Model:
         bundle: the checked bundle.
         variant: the file of it that serves.
         runtime: which runtime computes.
+        batch_size: how many texts of one length :meth:`predict_many` computes together; 1 for none.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1, backend: str | None = None) -> None:
@@ -105,6 +108,7 @@ class Model:
             backend=backend,
         )
         self._resources.callback(self._runner.close)
+        self.batch_size = self._runner.batch_size
         _check_outputs(self.variant.file, self._runner, bundle.manifest)
 
     @classmethod
@@ -155,7 +159,75 @@ class Model:
             RequestError: ``empty_text``, the text has nothing but white space and control characters.
             RuntimeFailure: the runtime failed; the next call is unaffected.
         """
-        analysis = self.analyse(text, top_k=top_k)
+        return self._prediction(self.analyse(text, top_k=top_k))
+
+    def predict_many(
+        self, texts: Sequence[str], top_ks: Sequence[int]
+    ) -> list[Prediction | RequestError | RuntimeFailure]:
+        """Understand several texts; those of one length go through the runtime together.
+
+        Args:
+            texts: any number.
+            top_ks: most alternatives for each.
+
+        Returns:
+            In the order of the texts; where one fails, its error stands in its place.
+        """
+        answers: list[Prediction | RequestError | RuntimeFailure | None] = [None] * len(texts)
+        by_length: dict[int, list[tuple[int, Encoding, float]]] = {}
+        for index, text in enumerate(texts):
+            begun = perf_counter()
+            encoding = self._tokenizer.encode(text)
+            length = len(encoding.ids)
+            if 2 < length <= self.bundle.manifest.input.max_tokens and self.batch_size > 1:
+                by_length.setdefault(length, []).append((index, encoding, (perf_counter() - begun) * 1e3))
+            else:
+                answers[index] = self._answer(text, top_ks[index])
+        for group in by_length.values():
+            while len(group) >= self.batch_size:
+                members, group[: self.batch_size] = group[: self.batch_size], []
+                self._answer_batch(members, texts, top_ks, answers)
+            for index, _, _ in group:
+                answers[index] = self._answer(texts[index], top_ks[index])
+        return [answer for answer in answers if answer is not None]
+
+    def _answer(self, text: str, top_k: int) -> Prediction | RequestError | RuntimeFailure:
+        try:
+            return self.predict(text, top_k=top_k)
+        except (RequestError, RuntimeFailure) as error:
+            return error
+
+    def _answer_batch(
+        self,
+        members: Sequence[tuple[int, Encoding, float]],
+        texts: Sequence[str],
+        top_ks: Sequence[int],
+        answers: list[Prediction | RequestError | RuntimeFailure | None],
+    ) -> None:
+        """Fills in the answers of one full batch; if it fails as a batch, each is asked alone."""
+        begun = perf_counter()
+        try:
+            logits = self._invoke_batch([encoding for _, encoding, _ in members])
+        except RuntimeFailure:
+            for index, _, _ in members:
+                answers[index] = self._answer(texts[index], top_ks[index])
+            return
+        invoke_ms = (perf_counter() - begun) * 1e3
+        for (index, encoding, tokenize_ms), (labels, slots) in zip(members, logits, strict=True):
+            answers[index] = self._prediction(
+                self._analysis(
+                    texts[index],
+                    encoding,
+                    labels,
+                    slots,
+                    top_k=top_ks[index],
+                    truncated=False,
+                    tokenize_ms=tokenize_ms,
+                    invoke_ms=invoke_ms,
+                )
+            )
+
+    def _prediction(self, analysis: Analysis) -> Prediction:
         manifest = self.bundle.manifest
         decision = analysis.decision
         return Prediction(
@@ -190,6 +262,31 @@ class Model:
         tokenized = perf_counter()
         label_logits, slot_logits = self._logits(cut)
         invoked = perf_counter()
+        return self._analysis(
+            text,
+            cut,
+            label_logits,
+            slot_logits,
+            top_k=top_k,
+            truncated=cut is not encoding,
+            tokenize_ms=(tokenized - begun) * 1e3,
+            invoke_ms=(invoked - tokenized) * 1e3,
+        )
+
+    def _analysis(
+        self,
+        text: str,
+        encoding: Encoding,
+        label_logits: NDArray[np.float32],
+        slot_logits: NDArray[np.float32] | None,
+        *,
+        top_k: int,
+        truncated: bool,
+        tokenize_ms: float,
+        invoke_ms: float,
+    ) -> Analysis:
+        """What the logits of one text say."""
+        manifest = self.bundle.manifest
         decision = decide(
             label_logits,
             manifest.labels,
@@ -199,16 +296,9 @@ class Model:
         )
         slots: tuple[Slot, ...] = ()
         if slot_logits is not None and decision.recognized:
-            slots = decode_slots(text, cut, slot_logits, manifest.slot_tags)
+            slots = decode_slots(text, encoding, slot_logits, manifest.slot_tags)
         return Analysis(
-            encoding=cut,
-            label_logits=label_logits,
-            slot_logits=slot_logits,
-            decision=decision,
-            slots=slots,
-            truncated=cut is not encoding,
-            tokenize_ms=(tokenized - begun) * 1e3,
-            invoke_ms=(invoked - tokenized) * 1e3,
+            encoding, label_logits, slot_logits, decision, slots, truncated, tokenize_ms, invoke_ms
         )
 
     def check_golden(self) -> None:
@@ -228,6 +318,28 @@ class Model:
             check_golden(sentences, self.analyse, min_cosine=golden.min_cosine)
         except RequestError as error:
             raise GoldenError(f"{golden.file}: a golden sentence without a word") from error
+        if self.batch_size > 1 and not self._batches_agree([sentence.text for sentence in sentences]):
+            self.batch_size = 1
+
+    def _batches_agree(self, texts: Sequence[str]) -> bool:
+        """Whether batches give here what the sentences give alone; a runtime that errs serves them alone."""
+        by_length: dict[int, list[Encoding]] = {}
+        for text in texts:
+            encoding = self._tokenizer.encode(text)
+            by_length.setdefault(len(encoding.ids), []).append(encoding)
+        for length, group in by_length.items():
+            if length > self.bundle.manifest.input.max_tokens:
+                continue
+            members = [group[number % len(group)] for number in range(self.batch_size)]
+            try:
+                together = self._invoke_batch(members)
+                alone = [self._logits(encoding) for encoding in members]
+            except RuntimeFailure:
+                return False
+            for (labels, _), (expected, _) in zip(together, alone, strict=True):
+                if cosine(labels, expected) < _LEAST_COSINE_OF_BATCHES:
+                    return False
+        return True
 
     def close(self) -> None:
         """Free the interpreter and temporary files; to call it again does nothing."""
@@ -259,16 +371,32 @@ class Model:
         slots = [slot_logits for _, slot_logits in runs if slot_logits is not None]
         return labels, pool_slots(length, windows, slots) if slots else None
 
+    def _invoke_batch(
+        self, encodings: Sequence[Encoding]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """Label and slot logits of ``batch_size`` texts of one length."""
+        with self._lock:
+            outputs = self._runner.run_batch([encoding.ids for encoding in encodings])
+        count, tags = len(encodings), len(self.bundle.manifest.slot_tags)
+        labels = outputs[LABEL_OUTPUT].reshape(count, -1)
+        slots = outputs[SLOT_OUTPUT].reshape(count, -1, tags) if tags else None
+        _refuse_unless_finite(labels, slots)
+        return [(labels[row], None if slots is None else slots[row]) for row in range(count)]
+
     def _invoke(self, ids: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         outputs = self._runner.run(ids)
         labels = outputs[LABEL_OUTPUT].reshape(-1)
         tags = len(self.bundle.manifest.slot_tags)
         slots = outputs[SLOT_OUTPUT].reshape(-1, tags)[: len(ids)] if tags else None
-        # A sum is finite only if every term is.
-        total = np.add.reduce(labels) + (0.0 if slots is None else np.add.reduce(slots, axis=None))
-        if not isfinite(total):
-            raise RuntimeFailure("the model computed logits that are not numbers")
+        _refuse_unless_finite(labels, slots)
         return labels, slots
+
+
+def _refuse_unless_finite(labels: NDArray[np.float32], slots: NDArray[np.float32] | None) -> None:
+    """A sum is finite only if every term is."""
+    total = np.add.reduce(labels, axis=None) + (0.0 if slots is None else np.add.reduce(slots, axis=None))
+    if not isfinite(total):
+        raise RuntimeFailure("the model computed logits that are not numbers")
 
 
 def choose_variant(manifest: Manifest, runtime: RuntimeInfo) -> Variant:

@@ -12,7 +12,7 @@ After a failed call the interpreter's state is undefined, so it is dropped and m
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -26,6 +26,8 @@ _MODULES: Final = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
 }
+_BATCH_SIGNATURE: Final = "batch"
+_INPUT_NAME: Final = "token_ids"
 _FEATURES: Final = {
     "ai-edge-litert": frozenset({"float32", "int8-per-tensor", "int8-per-channel"}),
     "tflite-runtime": frozenset({"float32", "int8-per-tensor"}),
@@ -60,6 +62,8 @@ class _Interpreter(Protocol):
     def set_tensor(self, index: int, value: NDArray[np.int32]) -> None: ...
     def invoke(self) -> None: ...
     def get_tensor(self, index: int) -> NDArray[Any]: ...
+    def get_signature_list(self) -> dict[str, Any]: ...
+    def get_signature_runner(self, signature_key: str) -> Any: ...
 
 
 def runtime_info(backend: str | None = None) -> RuntimeInfo:
@@ -115,6 +119,11 @@ class Runner:
         max_tokens: longest input; None trusts the caller.
         backend: the distribution name of one runtime, or None for the first that is installed.
 
+    Attributes:
+        output_shapes: of each output by name, -1 where it follows the input.
+        batch_size: how many sentences of one length :meth:`run_batch` takes at once; 1 where the file has no
+            graph for it.
+
     Raises:
         RuntimeFailure: no runtime, or it cannot load the file, or the file is not of the kind it should be.
     """
@@ -141,6 +150,7 @@ class Runner:
         self._closed = False
         self._session: _Session | None = self._open()
         self.output_shapes = self._session.output_shapes
+        self.batch_size = self._find_batch_size(self._session)
 
     def run(self, ids: Sequence[int]) -> dict[str, NDArray[np.float32]]:
         """One inference.
@@ -154,13 +164,39 @@ class Runner:
         Raises:
             RuntimeFailure: ids out of range or too long, or the runtime failed; the next call is unaffected.
         """
+        return self._guarded((ids,), lambda session: self._call(session, ids))
+
+    def run_batch(self, batch: Sequence[Sequence[int]]) -> dict[str, NDArray[np.float32]]:
+        """One inference over ``batch_size`` sentences of one length.
+
+        Args:
+            batch: token ids of each.
+
+        Returns:
+            As :meth:`run`, the rows of all sentences one after the other.
+
+        Raises:
+            RuntimeFailure: as :meth:`run`.
+            ValueError: not so many sentences, or not of one length.
+        """
+        if len(batch) != self.batch_size or len({len(ids) for ids in batch}) != 1:
+            raise ValueError(f"a batch is {self.batch_size} sentences of one length")
+        return self._guarded(batch, lambda session: self._call_batch(session, batch))
+
+    def _guarded(
+        self,
+        batch: Sequence[Sequence[int]],
+        call: Callable[[_Session], dict[str, NDArray[np.float32]]],
+    ) -> dict[str, NDArray[np.float32]]:
+        """Calls the interpreter; after an error it is made anew."""
         if self._closed:
             raise RuntimeFailure("the model is closed")
-        self._guard(ids)
+        for ids in batch:
+            self._guard(ids)
         try:
             session = self._session or self._open()
             self._session = session
-            return self._call(session, ids)
+            return call(session)
         except RuntimeFailure:
             raise
         except Exception as error:
@@ -226,6 +262,21 @@ class Runner:
         interpreter.set_tensor(session.input_index, np.array((ids,), np.int32))
         interpreter.invoke()
         return {name: interpreter.get_tensor(index) for name, index in session.output_indices.items()}
+
+    def _call_batch(
+        self, session: _Session, batch: Sequence[Sequence[int]]
+    ) -> dict[str, NDArray[np.float32]]:
+        # Not kept: the interpreter refuses its other calls while something else holds its inside.
+        runner = session.interpreter.get_signature_runner(_BATCH_SIGNATURE)
+        outputs: dict[str, NDArray[np.float32]] = runner(**{_INPUT_NAME: np.array(batch, np.int32)})
+        return outputs
+
+    @staticmethod
+    def _find_batch_size(session: _Session) -> int:
+        if _BATCH_SIGNATURE not in session.interpreter.get_signature_list():
+            return 1
+        runner = session.interpreter.get_signature_runner(_BATCH_SIGNATURE)
+        return int(runner.get_input_details()[_INPUT_NAME]["shape"][0])
 
 
 def _signature(details: dict[str, Any]) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ _FIRST_PAUSE_SECONDS = 1.0
 _HANDSHAKE_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 5.0
 _PACKET_OVERHEAD_BYTES = 64
-_NEARLY_IDLE = 2
+_NEARLY_IDLE = 6  # the worker takes up to four at a time: one group in its hands and the next at hand
 _LONGEST_LULL_SECONDS = 0.02
 _MOST_HELD = 7
 

@@ -8,12 +8,12 @@ memory goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, RequestError, RuntimeFailure
 from edge_agent.log import get_logger
 from edge_agent.types import Prediction, Task
 
@@ -24,8 +24,17 @@ _RECIPE_SUFFIX = ".toml"
 class Servable(Protocol):
     """What the daemon needs of a loaded model."""
 
+    @property
+    def batch_size(self) -> int:
+        """How many texts gain from being asked together; 1 for none."""
+
     def predict(self, text: str, *, top_k: int = 3) -> Prediction:
         """Understands one text."""
+
+    def predict_many(
+        self, texts: Sequence[str], top_ks: Sequence[int]
+    ) -> Sequence[Prediction | RequestError | RuntimeFailure]:
+        """Understands several, in their order; where one fails, its error stands in its place."""
 
     def close(self) -> None:
         """Frees what it holds."""

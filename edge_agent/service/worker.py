@@ -1,4 +1,4 @@
-"""The worker: takes requests from the queue, one after the other, and answers them.
+"""The worker: takes requests from the queue and answers them, a few together when several wait.
 
 One thread, so that requests for one model are answered in order and a swap of models falls between two
 requests. Whatever a request contains, it ends in exactly one answer, and the worker goes on.
@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Protocol
 
@@ -31,6 +31,10 @@ from edge_agent.link.topics import Topics, response_topic_fault
 from edge_agent.log import get_logger
 from edge_agent.service.figures import Figures
 from edge_agent.service.models import Catalogue, Entry, Expected, Servable
+from edge_agent.types import Prediction
+
+_LARGEST_GROUP = 4
+"""Requests taken together: the batch of the shipped model, and no more, so that no answer waits for long."""
 
 MOST_UNCONFIRMED = 4096
 """Beyond so many answers on their way a flood at QoS 0, which promises nothing, is not even refused."""
@@ -87,6 +91,33 @@ class _Canary:
 @dataclass(frozen=True, slots=True)
 class _Stop:
     pass
+
+
+@dataclass(slots=True)
+class _Job:
+    """A request on its way to its answer.
+
+    Attributes:
+        delivery: as it arrived.
+        model: the name that it asks.
+        topic: where the answer goes.
+        begun: when its turn came, monotonic.
+        request: what it asks, once read.
+        served: who answers it; None where it has an error.
+        request_id: its id, as far as it could be read.
+        code: of its error.
+        payload: the answer.
+    """
+
+    delivery: Delivery
+    model: str
+    topic: str
+    begun: float
+    request: Request | None = None
+    served: Servable | None = None
+    request_id: str | None = None
+    code: ErrorCode | None = None
+    payload: bytes = b""
 
 
 class Worker:
@@ -184,10 +215,11 @@ class Worker:
 
     def _run(self) -> None:
         while True:
-            item = self._queue.get()
+            item: Delivery | _Swap | _Canary | _Stop | None = self._queue.get()
             if type(item) is Delivery:
-                self._handle(item)
-                continue
+                item = self._handle(item)
+                if item is None:
+                    continue
             self._obeyed += 1
             if type(item) is _Canary:
                 self._sing(item)
@@ -196,56 +228,123 @@ class Worker:
             else:
                 return
 
-    def _handle(self, delivery: Delivery) -> None:
+    def _handle(self, first: Delivery) -> _Swap | _Canary | _Stop | None:
+        """Answers a request, and with it a few that wait behind it, in the order of receipt.
+
+        Returns:
+            The order that stood behind them, to be obeyed now.
+        """
+        if self._queue.empty():
+            self._answer_all([first])
+            return None
+        group: list[Delivery] = [first]
+        while len(group) < _LARGEST_GROUP:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                break
+            if type(item) is not Delivery:
+                self._answer_all(group)
+                return item  # type: ignore[return-value]  # what is no delivery is an order
+            group.append(item)
+        self._answer_all(group)
+        return None
+
+    def _answer_all(self, group: list[Delivery]) -> None:
+        jobs = [job for delivery in group if (job := self._prepare(delivery)) is not None]
+        waiting = [job for job in jobs if job.served is not None]
+        while waiting:
+            served = waiting[0].served
+            together = [job for job in waiting if job.served is served]
+            waiting = [job for job in waiting if job.served is not served]
+            assert served is not None
+            if len(together) > 1 and served.batch_size > 1:
+                self._predict_together(served, together)
+            else:
+                for job in together:
+                    self._predict(served, job)
+        for job in jobs:
+            self._finish(job)
+
+    def _prepare(self, delivery: Delivery) -> _Job | None:
+        """Reads a request and finds its model, or its error; None where the broker sends it again."""
         message = delivery.message
         model = self._topics.model_of(message.topic)
         if self._replies.comes_again(delivery):
             self._figures.count_drop("redelivered")
             self._replies.settle(delivery)
-            return
-        begun = time.monotonic()
-        topic = self._topics.result(model)
-        request_id: str | None = None
-        code: ErrorCode | None = None
+            return None
+        job = _Job(delivery, model, self._topics.result(model), time.monotonic())
         try:
             if message.response_topic is not None:
                 fault = response_topic_fault(message.response_topic, self._topics.base)
                 if fault is not None:
-                    request_id = request_id_of(message.payload, max_text_bytes=self._rules.max_text_bytes)
+                    job.request_id = request_id_of(message.payload, max_text_bytes=self._rules.max_text_bytes)
                     raise RequestError(ErrorCode.BAD_PAYLOAD, fault)
-                topic = message.response_topic
+                job.topic = message.response_topic
             request = parse_request(message.payload, max_text_bytes=self._rules.max_text_bytes)
-            request_id = request.id
-            payload = self._result(delivery, model, request, begun)
-        except RequestError as error:
-            if isinstance(error, PayloadError):
-                request_id = error.request_id
-            code = error.code
-            payload = encode_json(render_error(code, str(error), request_id))
+            job.request_id = request.id
+            job.served = self._find(delivery, model, request, job.begun)
+            job.request = request
         except Exception as error:
-            code = ErrorCode.INTERNAL
-            self._note_internal(model, error)
-            payload = encode_json(render_error(code, "the model failed on this request", request_id))
-        if code is not None:
-            self._figures.count_error(code.value)
-        self._send(delivery, topic, payload)
-        if self._rules.log_requests:
-            self._log_request(delivery, model, code, begun)
+            self._fail(job, error)
+        return job
 
-    def _result(self, delivery: Delivery, model: str, request: Request, begun: float) -> bytes:
+    def _find(self, delivery: Delivery, model: str, request: Request, begun: float) -> Servable:
         entry = self._catalogue.get(model)
         if entry is None:
             raise RequestError(ErrorCode.UNKNOWN_MODEL, "there is no such model on this device")
         if entry.served is None or model in self._faults:
             raise RequestError(ErrorCode.MODEL_UNAVAILABLE, "the model is not in service; health says why")
         self._refuse_expired(delivery, request, begun)
-        prediction = entry.served.model.predict(request.text, top_k=request.top_k)
+        return entry.served.model
+
+    def _predict(self, served: Servable, job: _Job) -> None:
+        assert job.request is not None
+        try:
+            self._succeed(job, served.predict(job.request.text, top_k=job.request.top_k))
+        except Exception as error:
+            self._fail(job, error)
+
+    def _predict_together(self, served: Servable, jobs: list[_Job]) -> None:
+        requests = [job.request for job in jobs if job.request is not None]
+        try:
+            answers = served.predict_many([r.text for r in requests], [r.top_k for r in requests])
+        except Exception:
+            for job in jobs:  # one of them may be to blame: it is not to take the others along
+                self._predict(served, job)
+            return
+        for job, answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, Exception):
+                self._fail(job, answer)
+            else:
+                self._succeed(job, answer)
+
+    def _succeed(self, job: _Job, prediction: Prediction) -> None:
+        assert job.request is not None
         now = time.monotonic()
-        total_ms = (now - delivery.received) * 1e3
-        timing = Timing(queue_ms=(begun - delivery.received) * 1e3, total_ms=total_ms)
-        payload = encode_result(prediction, request, timing, echo_text=self._rules.echo_text)
-        self._figures.count_result(model, total_ms, now)
-        return payload
+        total_ms = (now - job.delivery.received) * 1e3
+        timing = Timing(queue_ms=(job.begun - job.delivery.received) * 1e3, total_ms=total_ms)
+        job.payload = encode_result(prediction, job.request, timing, echo_text=self._rules.echo_text)
+        self._figures.count_result(job.model, total_ms, now)
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        """The peer's fault keeps its code; everything else is ours, and its message stays here."""
+        if isinstance(error, RequestError):
+            if isinstance(error, PayloadError):
+                job.request_id = error.request_id
+            job.code, message = error.code, str(error)
+        else:
+            self._note_internal(job.model, error)
+            job.code, message = ErrorCode.INTERNAL, "the model failed on this request"
+        job.payload = encode_json(render_error(job.code, message, job.request_id))
+
+    def _finish(self, job: _Job) -> None:
+        if job.code is not None:
+            self._figures.count_error(job.code.value)
+        self._send(job.delivery, job.topic, job.payload)
+        if self._rules.log_requests:
+            self._log_request(job.delivery, job.model, job.code, job.begun)
 
     def _refuse_expired(self, delivery: Delivery, request: Request, begun: float) -> None:
         expiry = delivery.message.expiry_seconds

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_agent.errors import BundleError
+from edge_agent.errors import BundleError, RequestError, RuntimeFailure
 from edge_agent.service.models import Expected, Served
 from edge_agent.types import Prediction, Ranked, Task
 
@@ -16,10 +16,15 @@ class FakeModel:
     Args:
         name: of the model.
         before: called with each text first; what it raises, ``predict`` raises.
+        batch_size: as a real model has it.
     """
 
-    def __init__(self, name: str = "home", before: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, name: str = "home", before: Callable[[str], None] = lambda _: None, *, batch_size: int = 1
+    ) -> None:
         self.name = name
+        self.batch_size = batch_size
+        self.batches: list[tuple[str, ...]] = []
         self.before = before
         self.texts: list[str] = []
         self.is_closed = False
@@ -32,6 +37,18 @@ class FakeModel:
         return Prediction(
             self.name, "1.0.0", Task.INTENT, True, text.split(maxsplit=1)[0], 0.9, others, (), False, 0.1, 0.2
         )
+
+    def predict_many(
+        self, texts: Sequence[str], top_ks: Sequence[int]
+    ) -> list[Prediction | RequestError | RuntimeFailure]:
+        self.batches.append(tuple(texts))
+        answers: list[Prediction | RequestError | RuntimeFailure] = []
+        for text, top_k in zip(texts, top_ks, strict=True):
+            try:
+                answers.append(self.predict(text, top_k=top_k))
+            except (RequestError, RuntimeFailure) as error:
+                answers.append(error)
+        return answers
 
     def close(self) -> None:
         self.is_closed = True

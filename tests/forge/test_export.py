@@ -77,6 +77,40 @@ def test_an_int8_file_points_the_same_way_as_the_encoder(
     run.close()
 
 
+@pytest.mark.parametrize("length", [3, 12, 40])
+def test_a_batch_computes_what_its_sentences_compute_alone(
+    encoder: JointEncoder, tmp_path: Path, length: int
+) -> None:
+    export_bert(encoder.export_weights(), tmp_path / "m.tflite", batch=4)
+    run = runner(tmp_path / "m.tflite")
+    assert run.batch_size == 4
+    batch = np.random.default_rng(length).integers(0, VOCABULARY, (4, length)).tolist()
+    together = run.run_batch(batch)
+    for row, ids in enumerate(batch):
+        alone = run.run(ids)
+        np.testing.assert_allclose(together[LABEL_OUTPUT_NAME][row], alone[LABEL_OUTPUT_NAME][0], atol=1e-4)
+        slots = together[SLOT_OUTPUT_NAME].reshape(4, length, -1)[row]
+        np.testing.assert_allclose(slots, alone[SLOT_OUTPUT_NAME].reshape(length, -1), atol=1e-4)
+    run.close()
+
+
+def test_a_second_graph_shares_the_constants_of_the_first(encoder: JointEncoder, tmp_path: Path) -> None:
+    export_bert(encoder.export_weights(), tmp_path / "one.tflite")
+    export_bert(encoder.export_weights(), tmp_path / "two.tflite", batch=4)
+    weights = sum(parameter.numel() for parameter in encoder.parameters())
+    added = (tmp_path / "two.tflite").stat().st_size - (tmp_path / "one.tflite").stat().st_size
+    assert added < weights
+
+
+def test_a_file_without_that_graph_takes_no_batches(encoder: JointEncoder, tmp_path: Path) -> None:
+    export_bert(encoder.export_weights(), tmp_path / "m.tflite")
+    run = runner(tmp_path / "m.tflite")
+    assert run.batch_size == 1
+    with pytest.raises(ValueError, match="a batch is"):
+        run.run_batch([[1, 2], [3, 4]])
+    run.close()
+
+
 def test_padding_in_a_training_batch_changes_nothing(encoder: JointEncoder) -> None:
     ids = [2, 9, 8, 7, 3]
     padded = torch.tensor([[*ids, 0, 0, 0], [2, 5, 6, 7, 8, 9, 10, 3]])

@@ -210,6 +210,9 @@ class FixedInterpreter:
 
     def invoke(self) -> None: ...
 
+    def get_signature_list(self) -> dict[str, Any]:
+        return {}
+
     def get_tensor(self, _: int) -> Any:
         return self._input.astype(np.float32)
 

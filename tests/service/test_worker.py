@@ -250,3 +250,68 @@ def test_trace_and_expiry_go_along_with_the_answer(bench: Bench) -> None:
     assert reply.user == (("traceparent", "00-a"),)
     assert reply.expiry_seconds is not None
     assert 48 <= reply.expiry_seconds <= 50
+
+
+def group_bench(before: Callable[[str], None] = lambda _: None) -> Bench:
+    """A worker whose model gains from batches, with the queue filled before it starts."""
+    bench = Bench(Rules(max_text_bytes=100, queue_size=64), before)
+    bench.model.batch_size = 4
+    return bench
+
+
+def numbered(count: int) -> list[Delivery]:
+    return [delivery(b'{"text": "word%d", "id": "%d"}' % (number, number)) for number in range(count)]
+
+
+def answers_of(bench: Bench, deliveries: list[Delivery]) -> list[dict[str, object]]:
+    for one in deliveries:
+        bench.worker.accept(one, held_back=True)
+    bench.worker.start()
+    answers = [reply.document for reply in bench.replies.wait_for(len(deliveries))]
+    assert bench.worker.finish(10)
+    return answers
+
+
+def test_requests_that_wait_are_asked_together_and_answered_in_order() -> None:
+    bench = group_bench()
+    answers = answers_of(bench, numbered(10))
+    assert [answer["id"] for answer in answers] == [str(number) for number in range(10)]
+    assert all(len(batch) <= 4 for batch in bench.model.batches)
+    assert any(len(batch) == 4 for batch in bench.model.batches)
+
+
+def test_an_error_in_a_group_is_its_own_requests_alone() -> None:
+    bench = group_bench()
+    deliveries = numbered(8)
+    deliveries[5] = delivery(b'{"text": "", "id": "5"}')
+    deliveries[6] = delivery(b'{"text": "x", "id": "6"}', model="nobody")
+    answers = answers_of(bench, deliveries)
+    assert [answer["id"] for answer in answers] == [str(number) for number in range(8)]
+    assert [code_of(answers[number]) for number in (5, 6)] == ["empty_text", "unknown_model"]
+    assert [answers[number]["intent"] for number in (4, 7)] == ["word4", "word7"]
+
+
+def test_one_request_that_breaks_a_batch_does_not_take_the_others_along() -> None:
+    def fail(text: str) -> None:
+        if text == "word2":
+            raise MemoryError
+
+    bench = group_bench(fail)
+    answers = answers_of(bench, numbered(4))
+    assert code_of(answers[2]) == "internal"
+    assert [answers[number]["intent"] for number in (0, 1, 3)] == ["word0", "word1", "word3"]
+
+
+def test_an_order_is_obeyed_between_the_requests_that_it_stands_between() -> None:
+    bench = group_bench()
+    other = FakeModel("second")
+    first, second = numbered(2), numbered(3)
+    for one in first:
+        bench.worker.accept(one, held_back=True)
+    bench.worker.swap({"home": Entry("home", served(other))})
+    for one in second:
+        bench.worker.accept(one, held_back=True)
+    bench.worker.start()
+    answers = [reply.document for reply in bench.replies.wait_for(5)]
+    assert [answer["model"] for answer in answers] == ["home", "home", "second", "second", "second"]
+    assert bench.worker.finish(10)
