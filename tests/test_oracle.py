@@ -42,7 +42,8 @@ def test_an_int8_file_gives_weights_within_half_a_step(encoder: JointEncoder, tm
     found = read_encoder_weights(tmp_path / "m.tflite")
     _assert_near(found.layers[1].query, weights.layers[1].query)
     _assert_near(found.label_head, weights.label_head)
-    np.testing.assert_array_equal(found.positions, weights.positions)
+    step = np.abs(weights.positions).max(axis=1, keepdims=True) / 127
+    assert np.all(np.abs(found.positions - weights.positions) <= 0.501 * step)
 
 
 def test_a_classifier_has_no_slot_head(tmp_path: Path) -> None:

@@ -19,6 +19,26 @@ from edge_agent.forge.weights import EncoderWeights, FloatArray, LayerWeights, L
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """All that a student can learn from: what comes out of a model, and what happens inside.
+
+    Attributes:
+        states: the embeddings' output and each layer's, [batch, length, hidden] each.
+        scores: each layer's attention before the softmax, [batch, heads, length, length] each; padding
+            is not masked in them.
+        pooled: the sentence vector, [batch, hidden].
+        label_logits: [batch, labels].
+        slot_logits: [batch, length, tags], or None for a classifier.
+    """
+
+    states: tuple[Tensor, ...]
+    scores: tuple[Tensor, ...]
+    pooled: Tensor
+    label_logits: Tensor
+    slot_logits: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderShape:
     """The sizes of a joint encoder.
 
@@ -80,6 +100,14 @@ class EncoderLayer(nn.Module):
         normed: Tensor = self.output_norm(states + self.dropout(narrowed))
         return normed
 
+    def attention_scores(self, states: Tensor) -> Tensor:
+        """Scaled products of queries and keys before mask and softmax, [batch, heads, length, length]."""
+        batch, length, hidden = states.shape
+        query = self.query(states).view(batch, length, self.heads, -1).transpose(1, 2)
+        key = self.key(states).view(batch, length, self.heads, -1).transpose(1, 2)
+        scores: Tensor = query @ key.transpose(2, 3) / (hidden // self.heads) ** 0.5
+        return scores
+
 
 class JointEncoder(nn.Module):
     """Encoder, label head over the mean of the tokens, slot head over each token."""
@@ -102,14 +130,27 @@ class JointEncoder(nn.Module):
             token_ids: int64 [batch, length].
             mask: bool [batch, length], True where a token is.
         """
-        places = torch.arange(token_ids.shape[1], device=token_ids.device)
-        states = self.dropout(self.embedding_norm(self.words(token_ids) + self.positions(places)))
-        for layer in self.layers:
-            states = layer(states, mask[:, None, None, :])
-        shares = mask.to(states.dtype)[:, :, None]
-        pooled = (states * shares).sum(dim=1) / shares.sum(dim=1)
+        states = self._states(token_ids, mask)[-1]
         slot_logits = self.slot_head(self.dropout(states)) if self.slot_head is not None else None
-        return self.label_head(self.dropout(pooled)), slot_logits
+        return self.label_head(self.dropout(_mean(states, mask))), slot_logits
+
+    def trace(self, token_ids: Tensor, mask: Tensor) -> Trace:
+        """As :meth:`forward`, with the states and attention scores on the way."""
+        states = self._states(token_ids, mask)
+        scores = []
+        for layer, before in zip(self.layers, states, strict=False):  # the last state enters no layer
+            assert isinstance(layer, EncoderLayer)
+            scores.append(layer.attention_scores(before))
+        pooled = _mean(states[-1], mask)
+        slot_logits = self.slot_head(self.dropout(states[-1])) if self.slot_head is not None else None
+        return Trace(tuple(states), tuple(scores), pooled, self.label_head(self.dropout(pooled)), slot_logits)
+
+    def _states(self, token_ids: Tensor, mask: Tensor) -> list[Tensor]:
+        places = torch.arange(token_ids.shape[1], device=token_ids.device)
+        states = [self.dropout(self.embedding_norm(self.words(token_ids) + self.positions(places)))]
+        for layer in self.layers:
+            states.append(layer(states[-1], mask[:, None, None, :]))
+        return states
 
     def export_weights(self) -> EncoderWeights:
         """The weights as NumPy arrays for the exporter."""
@@ -123,6 +164,12 @@ class JointEncoder(nn.Module):
             label_head=_linear(self.label_head),
             slot_head=_linear(self.slot_head) if self.slot_head is not None else None,
         )
+
+
+def _mean(states: Tensor, mask: Tensor) -> Tensor:
+    """The mean over each sentence's tokens, [batch, hidden]."""
+    shares = mask.to(states.dtype)[:, :, None]
+    return (states * shares).sum(dim=1) / shares.sum(dim=1)
 
 
 def load_bert_state(folder: Path, longest: int) -> dict[str, Tensor]:

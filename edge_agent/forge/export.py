@@ -20,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edge_agent.forge.flatbuffer import FileBuilder, GraphBuilder
-from edge_agent.forge.quantise import Scheme, quantise_int8
+from edge_agent.forge.quantise import Scheme, finer, quantise
 from edge_agent.forge.weights import EncoderWeights, FloatArray, LayerWeights, Linear, Norm
 
 INPUT_NAME = "token_ids"
@@ -30,8 +30,18 @@ SINGLE_SIGNATURE = "serving_default"
 BATCH_SIGNATURE = "batch"
 
 _LENGTH = -1
-_FULLY_CONNECTED_VERSION = {Scheme.FLOAT32: 1, Scheme.INT8_PER_TENSOR: 9, Scheme.INT8_PER_CHANNEL: 12}
-_LOOKUP_VERSION = {Scheme.FLOAT32: 1, Scheme.INT8_PER_TENSOR: 2, Scheme.INT8_PER_CHANNEL: 3}
+_FULLY_CONNECTED_VERSION = {
+    Scheme.FLOAT32: 1,
+    Scheme.INT8_PER_TENSOR: 9,
+    Scheme.INT8_PER_CHANNEL: 12,
+    Scheme.INT4_PER_CHANNEL: 12,
+}
+_LOOKUP_VERSION = {
+    Scheme.FLOAT32: 1,
+    Scheme.INT8_PER_TENSOR: 2,
+    Scheme.INT8_PER_CHANNEL: 3,
+    Scheme.INT4_PER_CHANNEL: 4,
+}
 
 _OP = schema.BuiltinOperator
 
@@ -44,7 +54,7 @@ def export_bert(
     Args:
         weights: the trained weights, float32.
         path: the file to write; it appears whole or not at all.
-        scheme: how matrices and embedding rows are held. Norms, biases and positions stay float32.
+        scheme: how matrices and embedding rows are held. Norms and biases stay float32.
         batch: sentences that the second graph takes at once; 0 leaves it out.
 
     Raises:
@@ -67,9 +77,11 @@ def _add_graph(
     states = graph.embeddings(token_ids)
     for number, layer in enumerate(weights.layers):
         states = graph.layer(f"layer{number}", states, layer)
-    outputs = [graph.linear(LABEL_OUTPUT_NAME, graph.pooled(states), weights.label_head, rows=batch)]
+    outputs = [
+        graph.linear(LABEL_OUTPUT_NAME, graph.pooled(states), weights.label_head, rows=batch, head=True)
+    ]
     if weights.slot_head is not None:
-        outputs.append(graph.linear(SLOT_OUTPUT_NAME, states, weights.slot_head))
+        outputs.append(graph.linear(SLOT_OUTPUT_NAME, states, weights.slot_head, head=True))
     file.add(signature, graph.builder, [token_ids], outputs)
 
 
@@ -97,13 +109,7 @@ class _EncoderGraph:
         builder, weights = self.builder, self.weights
         flat = builder.tensor("token_ids_flat", [_LENGTH], np.int32)
         self._reshape(token_ids, [-1], flat, "token_ids_flat_shape")
-        table = builder.constant("words", quantise_int8(weights.words, self.scheme))
-        words = builder.operator(
-            _OP.EMBEDDING_LOOKUP,
-            [flat, table],
-            self._states("words_found"),
-            version=_LOOKUP_VERSION[self.scheme],
-        )
+        words = self._rows("words", flat, weights.words, self.scheme)
         if self.batch == 1:
             summed = self._add(words, self._positions(flat), self._states("embedded"))
         else:
@@ -149,40 +155,53 @@ class _EncoderGraph:
         )
 
     def _positions(self, flat: int) -> int:
-        """The first `length` rows of the position table."""
+        """The first `length` rows of the position table.
+
+        Their numbers are sliced from a constant, and the rows found as words are: a slice of the table
+        itself would need it in float32.
+        """
         builder = self.builder
         shape_options = schema.ShapeOptionsT()
         shape_options.outType = schema.TensorType.INT32
         length = builder.operator(
             _OP.SHAPE, [flat], builder.tensor("length", [1], np.int32), options=shape_options
         )
-        table = builder.constant("positions", self.weights.positions.astype(np.float32))
-        end = builder.tensor("positions_end", [2], np.int32)
-        concatenation = schema.ConcatenationOptionsT()
-        builder.operator(
-            _OP.CONCATENATION,
-            [length, self._ints("hidden", [self.weights.hidden])],
-            end,
-            options=concatenation,
-        )
-        return builder.operator(
+        numbers = np.arange(len(self.weights.positions), dtype=np.int32)
+        found = builder.operator(
             _OP.STRIDED_SLICE,
-            [table, self._ints("positions_begin", [0, 0]), end, self._ints("positions_strides", [1, 1])],
-            self._states("positions_found"),
+            [
+                builder.constant("position_numbers", numbers),
+                self._ints("positions_begin", [0]),
+                length,
+                self._ints("positions_strides", [1]),
+            ],
+            builder.tensor("positions_read", [_LENGTH], np.int32),
             options=schema.StridedSliceOptionsT(),
         )
+        return self._rows("positions", found, self.weights.positions, finer(self.scheme))
 
-    def linear(self, name: str, states: int, linear: Linear, *, rows: int = _LENGTH) -> int:
-        builder = self.builder
-        weight = builder.constant(f"{name}/weight", quantise_int8(linear.weight, self.scheme))
+    def _rows(self, name: str, numbers: int, table: FloatArray, scheme: Scheme) -> int:
+        """The rows of a table [rows, width] by their numbers [length]."""
+        return self.builder.operator(
+            _OP.EMBEDDING_LOOKUP,
+            [numbers, self.builder.constant(name, quantise(table, scheme))],
+            self.builder.tensor(f"{name}_found", [_LENGTH, table.shape[1]]),
+            version=_LOOKUP_VERSION[scheme],
+        )
+
+    def linear(
+        self, name: str, states: int, linear: Linear, *, rows: int = _LENGTH, head: bool = False
+    ) -> int:
+        builder, scheme = self.builder, finer(self.scheme) if head else self.scheme
+        weight = builder.constant(f"{name}/weight", quantise(linear.weight, scheme))
         bias = builder.constant(f"{name}/bias", linear.bias.astype(np.float32))
         options = schema.FullyConnectedOptionsT()
-        options.asymmetricQuantizeInputs = self.scheme is not Scheme.FLOAT32
+        options.asymmetricQuantizeInputs = scheme is not Scheme.FLOAT32
         return builder.operator(
             _OP.FULLY_CONNECTED,
             [states, weight, bias],
             builder.tensor(name, [rows, linear.weight.shape[0]]),
-            version=_FULLY_CONNECTED_VERSION[self.scheme],
+            version=_FULLY_CONNECTED_VERSION[scheme],
             options=options,
         )
 

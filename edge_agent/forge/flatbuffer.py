@@ -1,6 +1,6 @@
 """A small builder of TFLite graphs with LiteRT's own published flatbuffer schema.
 
-Only what an encoder needs: tensors, constants (float, int32, int8 with a scale per channel) and
+Only what an encoder needs: tensors, constants (float, int32, int8 or int4 with a scale per channel) and
 operators. Shapes are given with -1 where the sequence's length stands, which the runtime fills in when
 the input is resized. What the graph *means* is in :mod:`edge_agent.forge.export`.
 
@@ -55,17 +55,19 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """Symmetric int8 weights: ``real = values * scales`` along ``axis``.
+    """Symmetric integer weights: ``real = values * scales`` along ``axis``.
 
     Attributes:
-        values: int8, any shape.
+        values: int8, any shape; within -7 and 7 where they have 4 bits.
         scales: float32, one for each entry of ``axis``, or a single one for the whole tensor.
         axis: the dimension that the scales belong to.
+        bits: 8, or 4 for values that the file holds two to a byte.
     """
 
     values: NDArray[np.int8]
     scales: NDArray[np.float32]
     axis: int = 0
+    bits: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +149,16 @@ class GraphBuilder:
         """Adds a constant, quantised or not. Returns its index."""
         array = value.values if isinstance(value, Quantized) else value
         index = self.tensor(name, array.shape, array.dtype)
-        self.tensors[index].buffer = self._file.buffer(np.ascontiguousarray(array).tobytes())
+        content: NDArray[Any] = np.ascontiguousarray(array)
         if isinstance(value, Quantized):
+            if value.bits == 4:
+                self.tensors[index].type, content = schema.TensorType.INT4, _packed(content)
             quantization = schema.QuantizationParametersT()
             quantization.scale = value.scales.astype(np.float32)
             quantization.zeroPoint = np.zeros(len(value.scales), np.int64)
             quantization.quantizedDimension = value.axis
             self.tensors[index].quantization = quantization
+        self.tensors[index].buffer = self._file.buffer(content.tobytes())
         return index
 
     def operator(
@@ -174,6 +179,15 @@ class GraphBuilder:
                 operator.builtinOptions2Type = getattr(schema.BuiltinOptions2, options_name)
         self.operators.append(operator)
         return output
+
+
+def _packed(values: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Two 4-bit values to a byte, the first in the low half, as ``TensorType.INT4`` is stored."""
+    halves = values.reshape(-1).view(np.uint8) & 0x0F
+    if len(halves) % 2:
+        halves = np.append(halves, np.uint8(0))
+    packed: NDArray[np.uint8] = np.bitwise_or(halves[0::2], np.left_shift(halves[1::2], 4)).astype(np.uint8)
+    return packed
 
 
 def _subgraph(entry: _Subgraph) -> Any:

@@ -29,7 +29,7 @@ _MODULES: Final = {
 _BATCH_SIGNATURE: Final = "batch"
 _INPUT_NAME: Final = "token_ids"
 _FEATURES: Final = {
-    "ai-edge-litert": frozenset({"float32", "int8-per-tensor", "int8-per-channel"}),
+    "ai-edge-litert": frozenset({"float32", "int8-per-tensor", "int8-per-channel", "int4-per-channel"}),
     "tflite-runtime": frozenset({"float32", "int8-per-tensor"}),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from edge_agent.forge.encoder import EncoderShape, JointEncoder
 from edge_agent.forge.export import LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME, export_bert
 from edge_agent.forge.flatbuffer import Quantized
-from edge_agent.forge.quantise import Scheme, dequantise, quantise_int8
+from edge_agent.forge.quantise import Scheme, bits_of, dequantise, finer, largest_value, quantise
 from edge_agent.inference.runtime import Runner
 
 VOCABULARY = 120
@@ -48,6 +49,10 @@ def reference(encoder: JointEncoder, ids: list[int]) -> tuple[np.ndarray, np.nda
     return labels[0].numpy(), slots[0].numpy()
 
 
+def cosine(left: np.ndarray, right: np.ndarray) -> float:
+    return float(left.ravel() @ right.ravel() / np.linalg.norm(left) / np.linalg.norm(right))
+
+
 @pytest.mark.parametrize("length", [3, 11, 40, 4])
 def test_a_float32_file_equals_the_encoder_at_every_length(
     encoder: JointEncoder, tmp_path: Path, length: int
@@ -72,9 +77,49 @@ def test_an_int8_file_points_the_same_way_as_the_encoder(
         ids = np.random.default_rng(seed).integers(0, VOCABULARY, 12).tolist()
         found = run.run(ids)[SLOT_OUTPUT_NAME].reshape(-1)
         expected = reference(encoder, ids)[1].reshape(-1)
-        cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
-        assert cosine > 0.995
+        assert cosine(found, expected) > 0.995
     run.close()
+
+
+@pytest.mark.parametrize("scheme", [Scheme.INT8_PER_CHANNEL, Scheme.INT4_PER_CHANNEL])
+def test_a_quantised_file_computes_with_the_very_weights_that_quantising_gave(
+    encoder: JointEncoder, tmp_path: Path, scheme: Scheme
+) -> None:
+    export_bert(encoder.export_weights(), tmp_path / "m.tflite", scheme=scheme)
+    simulated = with_quantised_weights(encoder, scheme)
+    run = runner(tmp_path / "m.tflite")
+    for seed in range(10):
+        ids = np.random.default_rng(seed).integers(0, VOCABULARY, 12).tolist()
+        outputs = run.run(ids)
+        for name, expected in zip(
+            (LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME), reference(simulated, ids), strict=True
+        ):
+            assert cosine(outputs[name], expected) > 0.999
+    run.close()
+
+
+def with_quantised_weights(encoder: JointEncoder, scheme: Scheme) -> JointEncoder:
+    """A copy whose matrices and tables are what the scheme makes of them."""
+    simulated = deepcopy(encoder)
+    for name, parameter in simulated.named_parameters():
+        if parameter.dim() == 2:
+            fine = name.startswith(("positions", "label_head", "slot_head"))
+            quantised = quantise(parameter.detach().numpy(), finer(scheme) if fine else scheme)
+            assert isinstance(quantised, Quantized)
+            parameter.data = torch.from_numpy(dequantise(quantised))
+    return simulated
+
+
+def test_int4_halves_the_file(tmp_path: Path) -> None:
+    wide = EncoderShape(
+        vocabulary=6000, hidden=384, intermediate=1536, layers=3, heads=12, longest=64, labels=60, tags=40
+    )
+    weights = JointEncoder(wide).export_weights()
+    sizes = []
+    for scheme in (Scheme.INT4_PER_CHANNEL, Scheme.INT8_PER_CHANNEL):
+        export_bert(weights, tmp_path / "m.tflite", scheme=scheme)
+        sizes.append((tmp_path / "m.tflite").stat().st_size)
+    assert sizes[0] <= 0.62 * sizes[1]
 
 
 @pytest.mark.parametrize("length", [3, 12, 40])
@@ -134,10 +179,14 @@ def test_heads_that_do_not_divide_the_width_are_refused_and_no_file_is_left(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("scheme", [Scheme.INT8_PER_CHANNEL, Scheme.INT4_PER_CHANNEL])
 @settings(deadline=None, max_examples=60)
-@given(arrays(np.float32, (4, 9), elements=st.floats(-50, 50, width=32)))
-def test_quantised_weights_are_within_half_a_step_of_the_originals(weight: np.ndarray) -> None:
-    quantised = quantise_int8(weight, Scheme.INT8_PER_CHANNEL)
+@given(weight=arrays(np.float32, (4, 9), elements=st.floats(-50, 50, width=32)))
+def test_quantised_weights_are_within_half_a_step_of_the_originals(
+    scheme: Scheme, weight: np.ndarray
+) -> None:
+    quantised = quantise(weight, scheme)
     assert isinstance(quantised, Quantized)
-    assert np.abs(quantised.values.astype(int)).max() <= 127
+    assert quantised.bits == bits_of(scheme)
+    assert np.abs(quantised.values.astype(int)).max() <= largest_value(quantised.bits)
     assert np.all(np.abs(dequantise(quantised) - weight) <= quantised.scales[:, None] * 0.5001)
