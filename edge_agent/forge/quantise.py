@@ -53,7 +53,7 @@ def largest_value(bits: int) -> int:
 def quantise(weight: NDArray[np.float32], scheme: Scheme) -> Quantized | NDArray[np.float32]:
     """Quantises a matrix [outputs, inputs] by the scheme; float32 passes through.
 
-    A row of zeros gets scale 1, so that no scale is 0 and no runtime divides by it.
+    A row of zeros (or of next to nothing) gets scale 1, so that no scale is 0 and no runtime divides by it.
     """
     bits = bits_of(scheme)
     if bits is None:
@@ -61,8 +61,8 @@ def quantise(weight: NDArray[np.float32], scheme: Scheme) -> Quantized | NDArray
     most = largest_value(bits)
     axis = None if scheme is Scheme.INT8_PER_TENSOR else 1
     largest = np.max(np.abs(weight), axis=axis, keepdims=True)
-    scales = np.where(largest > 0, largest / most, 1.0).astype(np.float32)
-    scales = np.where(scales > 0, scales, np.float32(1.0))  # a subnormal maximum can round to 0
+    none = largest < most * np.finfo(np.float32).tiny  # its scale would be subnormal, or 0
+    scales = np.where(none, 1.0, largest / most).astype(np.float32)
     values = np.clip(np.rint(weight / scales), -most, most).astype(np.int8)
     return Quantized(values, scales.reshape(-1), axis=0, bits=bits)
 
