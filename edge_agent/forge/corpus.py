@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edge_agent.errors import DataError
-from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example, read_jsonl
-from edge_agent.forge.data.home_assistant import missing_slots, unique_texts
+from edge_agent.forge.data.examples import OUT_OF_SCOPE, UNLABELLED, Example, read_jsonl
+from edge_agent.forge.data.home_assistant import missing_slots
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.data.sources import read_section
+from edge_agent.forge.data.splits import unique_texts
 from edge_agent.forge.data.templates import read_grammar
 from edge_agent.forge.recipe import DataFolders, DataSection, Recipe
 
@@ -26,7 +27,7 @@ class Corpus:
         training: sets to draw sentences from.
         dev: sentences to calibrate and choose by.
         test: sentences to report on once.
-        labels: every label of training and dev, sorted, out of scope last.
+        labels: every label of training, dev and test, sorted, out of scope last.
         slot_tags: ``O``, then ``B-`` and ``I-`` of each slot name, sorted; empty without slots.
         texts: texts by language, for choosing a vocabulary.
         left_out: training sentences that also stand in dev or test and were therefore left out.
@@ -70,7 +71,7 @@ def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) ->
                 WeightedSet(section.weight, grammar=read_grammar(folders.find(section), section.lang))
             )
     labels = _labels(training, held_out)
-    if len(labels) < 2:
+    if len(labels) < 2 and recipe.model.task != "embed":
         raise DataError("the data has fewer than two labels")
     return Corpus(
         training=tuple(training),
@@ -100,20 +101,22 @@ def _slots_not_found(recipe: Recipe, folders: DataFolders) -> Iterator[int]:
 
 
 def _of(read: Sequence[tuple[DataSection, list[Example]]], use: str) -> tuple[Example, ...]:
-    return tuple(
-        replace(example, source=section.file.split("/")[0])
-        for section, examples in read
-        if section.use == use
-        for example in examples
-    )
+    return tuple(e for section, examples in read if section.use == use for e in examples)
 
 
 def _labels(training: Sequence[WeightedSet], held_out: Sequence[Example]) -> tuple[str, ...]:
-    labels = {example.label for example in held_out}
+    labels = {label for example in held_out for label in _labels_of(example)}
     for entry in training:
-        labels.update(entry.grammar.labels if entry.grammar else (e.label for e in entry.examples))
-    ordered = sorted(labels - {OUT_OF_SCOPE})
+        if entry.grammar:
+            labels.update(entry.grammar.labels)
+        labels.update(label for example in entry.examples for label in _labels_of(example))
+    ordered = sorted(labels - {OUT_OF_SCOPE, UNLABELLED})
     return (*ordered, OUT_OF_SCOPE) if OUT_OF_SCOPE in labels else tuple(ordered)
+
+
+def _labels_of(example: Example) -> Iterator[str]:
+    yield example.label
+    yield from (label for label, _ in example.probabilities or ())
 
 
 def _slot_tags(training: Sequence[WeightedSet], held_out: Sequence[Example]) -> tuple[str, ...]:

@@ -29,13 +29,15 @@ class ModelSection(_Section):
 
     name: str
     version: str
-    task: Literal["intent", "classify"]
+    task: Literal["intent", "classify", "embed"]
     languages: tuple[str, ...]
     licence: str
     beyond: Literal["truncate", "window"] = "truncate"
     max_tokens: int = Field(default=128, ge=8, le=512)
     batch: int = Field(default=0, ge=0, le=16)
     """Sentences of one length that the file can take at once; 0 leaves that graph out."""
+    ship: str = "teacher"
+    """Which of the run's models becomes the bundle: ``teacher``, or the name of a student or a low-bit model."""
 
 
 class CardSection(_Section):
@@ -50,53 +52,131 @@ class DataSection(_Section):
     """One data file and what its rows are for."""
 
     use: Literal["train", "dev", "test"]
-    kind: Literal["home_assistant", "home_llm", "labelled", "clinc150", "templates", "texts"]
+    kind: Literal["home_assistant", "home_llm", "table", "clinc150", "goemotions", "parallel", "templates"]
     file: str
     lang: str
     licence: str
     sha256: str | None = None
+    """Of the file as it lies in a data folder; a file of another content is refused."""
+    address: str | None = None
+    """Where the file can be fetched when no data folder has it."""
+    address_sha256: str | None = None
+    """Of what the address gives, where that is not byte for byte the file (compressed or not)."""
+    source: str | None = None
+    """The set's name in reports; without, the first part of ``file``."""
     weight: float = Field(default=0.0, ge=0)
     """Share of a training batch, relative to the other sets."""
+    text: str = "text"
+    """Name of the column with the text."""
+    label: str = "label"
+    """Name of the column with the label; empty for rows without one."""
+    slots: bool = False
+    """Whether the rows' slots are annotated as ``[{"type", "start", "end"}, …]``; else they teach none."""
+    where: Mapping[str, str | int | bool] = Field(default_factory=dict)
+    """Column → value: only such rows are taken."""
+    parts: tuple[str, ...] = ()
+    """Parts of a file that holds several splits (clinc150: ``val``, ``oos_val`` …)."""
+    hold_out: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the rows, chosen by a hash of their text, that this section leaves to a ``dev`` section."""
+    hold_out_test: float = Field(default=0.0, ge=0, lt=1)
+    """The like for a ``test`` section; all sections of one file give the same two shares."""
+    only_held_out: bool = False
+    """Take the rows that ``hold_out`` (``test``: ``hold_out_test``) leaves out, instead of the others."""
+    stratified: bool = False
+    """Hold out that share of each label, at least one row of a label with five."""
+    limit: int = Field(default=0, ge=0)
+    """Rows at most, drawn by seed; 0 takes all."""
     map: Mapping[str, str] = Field(default_factory=dict)
     """Label of the set → label of the model."""
+    others: Literal["out_of_scope", "keep", "drop"] = "out_of_scope"
+    """What becomes of labels that ``map`` does not name."""
     drop: tuple[str, ...] = ()
     """Labels of the set whose rows say nothing clear about ours."""
     drop_matching: str | None = None
     """Rows whose text matches this pattern are dropped."""
-    text: str = "text"
-    """Name of the column with the text."""
     beside_recipe: bool = False
+
+    @property
+    def name(self) -> str:
+        """The set's name in reports."""
+        return self.source or self.file.split("/")[0]
 
 
 class EncoderSection(_Section):
-    """The pretrained encoder to start from: an installed package that holds a checkpoint folder."""
+    """The pretrained encoder to start from: an installed package, or a folder, that holds a checkpoint."""
 
-    package: str
+    package: str | None = None
+    checkpoint: str | None = None
+    """A Hugging Face checkpoint folder, beside the recipe or absolute."""
     origin: str
     licence: str
 
 
 class VocabularySection(_Section):
-    """Which tokens the student keeps."""
+    """Which tokens the models keep; teacher and students share them."""
 
-    lexicon: str | None = None
+    lexicons: tuple[str, ...] = ()
+    """Files of words of other languages with their translation, beside the recipe."""
     largest: int = Field(default=20_000, ge=1_000)
 
 
-class TrainingSection(_Section):
-    """Optimiser and schedule."""
+class Schedule(_Section):
+    """Optimiser and length of one training; ``steps``, or ``epochs`` over the training rows."""
 
-    steps: int = Field(ge=1)
+    steps: int = Field(default=0, ge=0)
+    epochs: float = Field(default=0.0, ge=0)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
     head_learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_share: float = Field(default=0.06, ge=0, lt=1)
+    average_decay: float = Field(default=0.998, ge=0, lt=1)
     slot_loss_weight: float = Field(default=1.0, ge=0)
+
+
+class TrainingSection(Schedule):
+    """Fine-tuning of the encoder on the labels; its result is the teacher."""
+
     value_swap_share: float = Field(default=0.5, ge=0, le=1)
     noise_share: float = Field(default=0.15, ge=0, le=1)
-    average_decay: float = Field(default=0.998, ge=0, lt=1)
+    balance: float = Field(default=0.6, ge=0, le=1)
+    """A label is drawn by its count to this power: 1 by frequency, 0 each as often."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     seed: int = 1
+
+
+class DistillationSection(Schedule):
+    """How a student learns from its teacher (Hinton et al. 2015; Jiao et al. 2020, TinyBERT)."""
+
+    temperature: float = Field(default=2.0, gt=0)
+    """Softens both sides' label probabilities."""
+    soft_weight: float = Field(default=1.0, ge=0)
+    hard_weight: float = Field(default=0.2, ge=0)
+    """Of the true labels, where a sentence has them."""
+    hidden_weight: float = Field(default=1.0, ge=0)
+    attention_weight: float = Field(default=0.5, ge=0)
+    replace_share: float = Field(default=0.3, ge=0, le=1)
+    """Chance that a sentence is varied by word replacement."""
+    replace_words: float = Field(default=0.3, ge=0, le=1)
+    """Chance that a word of such a sentence is replaced by a neighbour in the teacher's embedding."""
+
+
+class StudentSection(DistillationSection):
+    """A smaller encoder, initialised from the teacher's layers; 0 takes the teacher's size."""
+
+    name: str
+    layers: int = Field(ge=1)
+    hidden: int = Field(default=0, ge=0)
+    intermediate: int = Field(default=0, ge=0)
+
+
+class LowBitSection(DistillationSection):
+    """Quantisation-aware training of one of the run's models (Jacob et al. 2018)."""
+
+    name: str
+    of: str
+    bits: Literal[4, 8] = 4
 
 
 class CalibrationSection(_Section):
@@ -124,8 +204,13 @@ class Recipe(_Section):
     data: tuple[DataSection, ...]
     vocabulary: VocabularySection = VocabularySection()
     training: TrainingSection
+    student: tuple[StudentSection, ...] = ()
+    low_bit: tuple[LowBitSection, ...] = ()
     calibration: CalibrationSection = CalibrationSection()
     gates: tuple[GateSection, ...] = ()
+    """A run that misses one writes no bundle."""
+    targets: tuple[GateSection, ...] = ()
+    """What the recipe aims at: the report says of each whether it is met, or by how much it is missed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ CHAT = Example("tell me a joke", "out_of_scope", "en", (), "t")
 def section(**changes: object) -> DataSection:
     fields: dict[str, object] = {
         "use": "train",
-        "kind": "labelled",
+        "kind": "table",
+        "label": "intent",
         "file": "set/a.jsonl",
         "lang": "en",
         "licence": "CC0",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from edge_agent.forge.data.examples import Example, Span
 
@@ -37,7 +38,7 @@ class ValuePools:
 
     def swap(self, example: Example, share: float, generator: random.Random) -> Example:
         """The example with each span's value exchanged with probability ``share``."""
-        if not example.spans:
+        if not example.spans or example.teacher_text is not None:
             return example
         text, spans, at = "", [], 0
         for span in example.spans:
@@ -49,11 +50,16 @@ class ValuePools:
             spans.append(Span(span.name, len(text), len(text) + len(value)))
             text += value
             at = span.end
-        return Example(text + example.text[at:], example.label, example.lang, tuple(spans), example.source)
+        return replace(example, text=text + example.text[at:], spans=tuple(spans))
 
 
 def add_noise(example: Example, generator: random.Random) -> Example:
-    """One kind of noise: a typing slip outside the slots, lost or added punctuation, capitals, politeness."""
+    """One kind of noise: a typing slip outside the slots, lost or added punctuation, capitals, politeness.
+
+    A sentence with its translation stays as it is, since the two must go on saying the same.
+    """
+    if example.teacher_text is not None:
+        return example
     kind = generator.randrange(5)
     if kind == 0:
         return _typing_slip(example, generator)
@@ -64,13 +70,8 @@ def add_noise(example: Example, generator: random.Random) -> Example:
     if kind == 3:
         return _without_marks(example)
     ending = generator.choice(_ENDINGS.get(example.lang, ("",)))
-    return (
-        Example(
-            example.text.rstrip("?.! ") + ending, example.label, example.lang, example.spans, example.source
-        )
-        if (_last_end(example) <= len(example.text.rstrip("?.! ")))
-        else example
-    )
+    bare = example.text.rstrip("?.! ")
+    return replace(example, text=bare + ending) if _last_end(example) <= len(bare) else example
 
 
 def _matching_kind(value: str, pool: list[str], generator: random.Random) -> str:
@@ -83,7 +84,7 @@ def _with_text(example: Example, text: str) -> Example:
     """The same sentence in other letters, if no letter changed its length."""
     if len(text) != len(example.text):
         return example
-    return Example(text, example.label, example.lang, example.spans, example.source)
+    return replace(example, text=text)
 
 
 def _typing_slip(example: Example, generator: random.Random) -> Example:
@@ -109,29 +110,21 @@ def _prefixed(example: Example, beginning: str) -> Example:
     spans = None
     if example.spans is not None:
         spans = tuple(Span(s.name, s.start + len(beginning), s.end + len(beginning)) for s in example.spans)
-    return Example(beginning + example.text, example.label, example.lang, spans, example.source)
+    return replace(example, text=beginning + example.text, spans=spans)
 
 
 def _without_marks(example: Example) -> Example:
     """Without ¿ ? ¡ ! . at its ends, as speech recognition writes."""
     text = example.text
     if text[:1] in "¿¡":
-        stripped = Example(
-            text[1:],
-            example.label,
-            example.lang,
-            None
-            if example.spans is None
-            else tuple(Span(s.name, s.start - 1, s.end - 1) for s in example.spans),
-            example.source,
-        )
-        return (
-            _without_marks(stripped)
-            if text[1:2] and all(s.start >= 1 for s in example.spans or ())
-            else example
-        )
+        if not text[1:2] or any(s.start < 1 for s in example.spans or ()):
+            return example
+        spans = example.spans
+        if spans is not None:
+            spans = tuple(Span(s.name, s.start - 1, s.end - 1) for s in spans)
+        return _without_marks(replace(example, text=text[1:], spans=spans))
     end = max(len(text.rstrip("?!. ")), _last_end(example))
-    return Example(text[:end], example.label, example.lang, example.spans, example.source)
+    return replace(example, text=text[:end])
 
 
 def _last_end(example: Example) -> int:

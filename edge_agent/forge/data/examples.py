@@ -10,13 +10,15 @@ import io
 import json
 import lzma
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import DataError
 
 OUT_OF_SCOPE = "out_of_scope"
+UNLABELLED = ""
+"""Label of a sentence without one: it teaches what a teacher says of it, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ class Example:
         spans: slots found in the text, in order, without overlap. None: the slots of this sentence are
             not annotated, so it teaches nothing about them.
         source: the data set it came from, for reports.
+        weight: of this sentence's loss, beside the others'.
+        probabilities: soft labels of a bigger model, (label, 0..1) pairs that sum to 1; they teach in place
+            of ``label``, which is then the likeliest of them. None: the label is all that is known.
+        teacher_text: the same sentence in the language that the teacher reads, for cross-lingual
+            distillation; None: the teacher reads ``text``.
+        line: where it stands in its file, from 1; 0: unknown. Two examples that differ in it alone are equal.
     """
 
     text: str
@@ -46,6 +54,10 @@ class Example:
     lang: str
     spans: tuple[Span, ...] | None
     source: str
+    weight: float = 1.0
+    probabilities: tuple[tuple[str, float], ...] | None = None
+    teacher_text: str | None = None
+    line: int = field(default=0, compare=False)
 
 
 def read_text(path: Path) -> str:
@@ -69,7 +81,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: unreadable, or a line that is not a JSON object; names the line.
     """
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

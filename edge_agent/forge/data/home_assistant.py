@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.forge.data import slot_words as words
@@ -174,8 +174,3 @@ def _timer_distance(folded: str, match: re.Match[str], name: str) -> int:
         return 0
     distance = min(abs(timer - match.start("v")) for timer in timers)
     return distance if name.startswith("start_") else -distance
-
-
-def unique_texts(examples: Iterable[Example]) -> set[str]:
-    """Folded texts, for finding sentences that stand in two splits."""
-    return {fold(example.text) for example in examples}

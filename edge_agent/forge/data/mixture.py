@@ -30,17 +30,24 @@ class Mixture:
         sets: what to draw from.
         swap_share: chance that a slot's value is exchanged.
         noise_share: chance that a sentence gets noise.
+        balance: within a set, a label is drawn by its count to this power: 1 by frequency, 0 each as often.
         seed: of the random generator.
     """
 
     def __init__(
-        self, sets: Sequence[WeightedSet], *, swap_share: float, noise_share: float, seed: int
+        self,
+        sets: Sequence[WeightedSet],
+        *,
+        swap_share: float,
+        noise_share: float,
+        seed: int,
+        balance: float = 0.6,
     ) -> None:
         self._sets = [entry for entry in sets if entry.weight > 0]
         self._weights = [entry.weight for entry in self._sets]
         self._swap_share, self._noise_share = swap_share, noise_share
         self._generator = random.Random(seed)
-        self._by_label = [_by_label(entry.examples) for entry in self._sets]
+        self._by_label = [_by_label(entry.examples, balance) for entry in self._sets]
         self._pools = ValuePools(self._pool_examples())
 
     def draw(self, count: int) -> list[Example]:
@@ -77,10 +84,12 @@ class Mixture:
         return examples
 
 
-def _by_label(examples: Sequence[Example]) -> tuple[list[str], list[float], dict[str, list[Example]]]:
-    """Labels, how often to draw each (between its frequency and equality: the root), and the sentences."""
+def _by_label(
+    examples: Sequence[Example], balance: float
+) -> tuple[list[str], list[float], dict[str, list[Example]]]:
+    """Labels, how often to draw each, and the sentences; those without a label count as one label."""
     by_label: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         by_label[example.label].append(example)
     labels = list(by_label)
-    return labels, [len(by_label[label]) ** 0.6 for label in labels], by_label
+    return labels, [len(by_label[label]) ** balance for label in labels], by_label
