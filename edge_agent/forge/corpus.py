@@ -5,18 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from edge_agent.errors import DataError
+from edge_agent.forge.data.checks import Finding, find_problems
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, UNLABELLED, Example, read_jsonl
 from edge_agent.forge.data.home_assistant import missing_slots
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.data.sources import read_section
-from edge_agent.forge.data.splits import unique_texts
+from edge_agent.forge.data.splits import text_key, unique_texts
 from edge_agent.forge.data.templates import read_grammar
 from edge_agent.forge.recipe import DataFolders, DataSection, Recipe
 
 _SAMPLES_FOR_TEXTS = 200
 _SMOKE_ROWS = 200
+_Read: TypeAlias = Sequence[tuple[DataSection, list[Example]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Corpus:
         texts: texts by language, for choosing a vocabulary.
         left_out: training sentences that also stand in dev or test and were therefore left out.
         slots_not_found: slot values annotated in dev that could not be found in the text.
+        findings: what is wrong with the data, gravest first; never an error, which is raised.
     """
 
     training: tuple[WeightedSet, ...]
@@ -42,6 +46,7 @@ class Corpus:
     texts: dict[str, list[str]]
     left_out: int
     slots_not_found: int
+    findings: tuple[Finding, ...] = ()
 
 
 def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) -> Corpus:
@@ -53,23 +58,19 @@ def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) ->
         smoke: take only the first rows of each set, to try the pipeline.
 
     Raises:
-        DataError: a set is absent, altered or empty.
+        DataError: a set is absent, altered, empty or wrong in itself.
     """
     read = [(s, _read(s, folders, smoke)) for s in recipe.data if s.kind != "templates"]
-    held_out = tuple(e for section, examples in read if section.use != "train" for e in examples)
-    forbidden = unique_texts(held_out)
-    training: list[WeightedSet] = []
-    left_out = 0
-    for section, examples in read:
-        if section.use == "train":
-            kept = [example for example in examples if not unique_texts([example]) & forbidden]
-            left_out += len(examples) - len(kept)
-            training.append(WeightedSet(section.weight, kept))
-    for section in recipe.data:
-        if section.kind == "templates":
-            training.append(
-                WeightedSet(section.weight, grammar=read_grammar(folders.find(section), section.lang))
-            )
+    templates = _templates(recipe, folders)
+    findings = find_problems(
+        *(_of(read, use) for use in ("train", "dev", "test")),
+        template_labels={label for entry in templates if entry.grammar for label in entry.grammar.labels},
+    )
+    _refuse_errors(findings)
+    read = [(section, [e for e in examples if e.text.strip()]) for section, examples in read]
+    held_out = (*_of(read, "dev"), *_of(read, "test"))
+    training, left_out = _unseen(read, unique_texts(held_out))
+    training += templates
     labels = _labels(training, held_out)
     if len(labels) < 2 and recipe.model.task != "embed":
         raise DataError("the data has fewer than two labels")
@@ -82,7 +83,34 @@ def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) ->
         texts=_texts(training),
         left_out=left_out,
         slots_not_found=sum(_slots_not_found(recipe, folders)),
+        findings=findings,
     )
+
+
+def _templates(recipe: Recipe, folders: DataFolders) -> list[WeightedSet]:
+    return [
+        WeightedSet(section.weight, grammar=read_grammar(folders.find(section), section.lang))
+        for section in recipe.data
+        if section.kind == "templates"
+    ]
+
+
+def _refuse_errors(findings: Sequence[Finding]) -> None:
+    errors = [finding.message for finding in findings if finding.severity == "error"]
+    if errors:
+        raise DataError("; ".join(errors), hint="correct these rows; a model would learn what they say")
+
+
+def _unseen(read: _Read, forbidden: set[str]) -> tuple[list[WeightedSet], int]:
+    """Training sets without the texts that stand in dev or test, and how many those were."""
+    training: list[WeightedSet] = []
+    left_out = 0
+    for section, examples in read:
+        if section.use == "train":
+            kept = [example for example in examples if text_key(example.text) not in forbidden]
+            left_out += len(examples) - len(kept)
+            training.append(WeightedSet(section.weight, kept))
+    return training, left_out
 
 
 def _read(section: DataSection, folders: DataFolders, smoke: bool) -> list[Example]:
@@ -100,7 +128,7 @@ def _slots_not_found(recipe: Recipe, folders: DataFolders) -> Iterator[int]:
                 yield len(missing_slots(row["text"], row["slots"]))
 
 
-def _of(read: Sequence[tuple[DataSection, list[Example]]], use: str) -> tuple[Example, ...]:
+def _of(read: _Read, use: str) -> tuple[Example, ...]:
     return tuple(e for section, examples in read if section.use == use for e in examples)
 
 

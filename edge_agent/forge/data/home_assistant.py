@@ -64,6 +64,8 @@ def missing_slots(text: str, slots: Mapping[str, object]) -> list[str]:
 
 def fold(text: str) -> str:
     """Lower case without accents, character for character, so that offsets stay."""
+    if text.isascii():
+        return text.lower()
     return "".join(_fold_character(character) for character in text)
 
 

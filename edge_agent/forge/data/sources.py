@@ -28,7 +28,7 @@ _CLINC150_OUT_OF_SCOPE = "oos"
 
 
 def read_section(section: DataSection, path: Path) -> list[Example]:
-    """All sentences of a data section except templates, which are sampled.
+    """All sentences of a data section except templates, which are sampled; also those without a text.
 
     Raises:
         DataError: the file is damaged, lacks a column or a part, or no row is left.
@@ -152,9 +152,7 @@ def _is_chosen(row: Row, where: Mapping[str, Any]) -> bool:
 
 
 def _is_kept(section: DataSection, text: str) -> bool:
-    return bool(text.strip()) and not (
-        section.drop_matching and re.search(section.drop_matching, text, re.IGNORECASE)
-    )
+    return not (section.drop_matching and re.search(section.drop_matching, text, re.IGNORECASE))
 
 
 def _mapped(

@@ -189,9 +189,8 @@ def _damage(text: str, path: Path, delimiter: str, error: csv.Error) -> DataErro
 def _check_header(columns: Sequence[str], path: Path) -> None:
     doubled = sorted({name for name in columns if columns.count(name) > 1})
     if doubled:
-        raise DataError(
-            f"{path}: its header names a column twice: {', '.join(doubled) or 'one without name'}"
-        )
+        names = ", ".join(map(repr, doubled))
+        raise DataError(f"{path}: its header names a column twice: {names}")
 
 
 def _json_table(text: str, path: Path) -> Table:
