@@ -52,16 +52,17 @@ class Prediction:
     Attributes:
         model: the bundle's name.
         version: the bundle's version.
-        task: intent or classify.
+        task: intent, classify or embed.
         recognized: False when the best label is under the threshold, closer to the second than the
-            margin, or the out-of-scope class.
-        label: the intent or class; None when not recognized.
-        confidence: calibrated probability of the best label, recognized or not.
+            margin, or the out-of-scope class; always True for an embedding.
+        label: the intent or class; None when not recognized and for an embedding.
+        confidence: calibrated probability of the best label, recognized or not; None for an embedding.
         alternatives: further labels, best first, without ``label`` itself.
         slots: in the order of the text; empty when not recognized and for classifiers.
         truncated: the text was longer than the model and its end was not read.
         tokenize_ms: time for text → token ids, milliseconds.
         invoke_ms: time in the runtime, milliseconds.
+        embedding: of the task embed, a vector of length 1; None for the other tasks.
     """
 
     model: str
@@ -69,9 +70,10 @@ class Prediction:
     task: Task
     recognized: bool
     label: str | None
-    confidence: float
+    confidence: float | None
     alternatives: tuple[Ranked, ...]
     slots: tuple[Slot, ...]
     truncated: bool
     tokenize_ms: float
     invoke_ms: float
+    embedding: tuple[float, ...] | None = None

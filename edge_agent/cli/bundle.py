@@ -11,6 +11,7 @@ from edge_agent.cli.console import JsonOption, print_json, print_pairs, print_ta
 
 if TYPE_CHECKING:
     from edge_agent.inference.bundle import Bundle
+    from edge_agent.inference.manifest import Manifest
 
 app = typer.Typer(help="Make and read model bundles (.edgemodel).", no_args_is_help=True)
 
@@ -82,16 +83,12 @@ def _document(bundle: Bundle) -> dict[str, Any]:
 
 def _draw(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    slots = sorted({tag[2:] for tag in manifest.slot_tags if tag != "O"})
     print_pairs(
         {
             "name": f"{manifest.name} {manifest.version}",
             "task": manifest.task.value,
             "languages": ", ".join(manifest.languages),
-            "labels": f"{len(manifest.labels)}: {_shortened(manifest.labels)}",
-            "slots": f"{len(slots)}: {_shortened(slots)}" if slots else "none",
-            "out of scope": manifest.out_of_scope or "no such class",
-            "accepts from": f"{manifest.calibration.threshold:.2f}, margin {manifest.calibration.margin:.2f}",
+            **_answers(manifest),
             "longest input": f"{manifest.input.max_tokens} tokens, beyond: {manifest.input.beyond.value}",
             "licence": manifest.licence,
             "digest": bundle.digest,
@@ -99,6 +96,19 @@ def _draw(bundle: Bundle) -> None:
     )
     rows = [(name, _readable(record.size), record.sha256[:12]) for name, record in manifest.files.items()]
     print_table(("file", "size", "sha256"), rows)
+
+
+def _answers(manifest: Manifest) -> dict[str, str]:
+    """What the model can answer; nothing of it where it answers with a vector."""
+    if not manifest.labels:
+        return {}
+    slots = sorted({tag[2:] for tag in manifest.slot_tags if tag != "O"})
+    return {
+        "labels": f"{len(manifest.labels)}: {_shortened(manifest.labels)}",
+        "slots": f"{len(slots)}: {_shortened(slots)}" if slots else "none",
+        "out of scope": manifest.out_of_scope or "no such class",
+        "accepts from": f"{manifest.calibration.threshold:.2f}, margin {manifest.calibration.margin:.2f}",
+    }
 
 
 def _shortened(names: list[str] | tuple[str, ...], most: int = 8) -> str:

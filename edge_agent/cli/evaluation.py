@@ -55,15 +55,24 @@ class Report:
         }
 
 
+def read_objects(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The objects of a JSON-lines file, plain or ``.xz``.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    from edge_agent.forge.data.examples import read_jsonl
+
+    return iter(read_jsonl(path))
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """The labelled sentences of a JSON-lines file, plain or ``.xz``.
 
     Raises:
         DataError: it cannot be read, or a line has not the form.
     """
-    from edge_agent.forge.data.examples import read_jsonl
-
-    for number, row in enumerate(read_jsonl(path), start=1):
+    for number, row in enumerate(read_objects(path), start=1):
         try:
             yield _row(row)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -109,7 +118,7 @@ def _row(row: Mapping[str, Any]) -> Row:
     text = str(row["text"])
     if not text.strip():
         raise ValueError("empty text")
-    intent = row.get("intent")
+    intent = row.get("intent", row.get("label"))
     slots, unlocated = _slots(text, row.get("slots"))
     return Row(
         text, str(row.get("lang") or "–"), None if intent == _OUT_OF_SCOPE else intent, slots, unlocated

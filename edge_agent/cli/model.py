@@ -18,9 +18,13 @@ from edge_agent.cli.console import (
 )
 from edge_agent.cli.predict import ModelOption
 from edge_agent.errors import BundleError
+from edge_agent.types import Task
 
 if TYPE_CHECKING:
+    from edge_agent.cli.evaluation import Report
+    from edge_agent.cli.similarity import Likeness
     from edge_agent.inference.metrics import Summary
+    from edge_agent.inference.model import Model
 
 app = typer.Typer(help="List, verify and evaluate the models of this device.", no_args_is_help=True)
 
@@ -118,13 +122,14 @@ def evaluate(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Measure a model on labelled sentences: intents, slots, what it lets through, latency.
+    """Measure a model on labelled sentences: labels, slots, what it lets through, latency.
 
     FILE.jsonl (or .jsonl.xz) has one object a line: {"text", "lang",
-    "intent", "slots"}. An intent of null or "out_of_scope" marks a sentence
-    that the model should not accept. Slots are a list of {"name", "start",
-    "end"}, or {"name": "value"}, whose places in the text are then looked
-    for.
+    "intent" or "label", "slots"}. An intent of null or "out_of_scope" marks a
+    sentence that the model should not accept. Slots are a list of {"name",
+    "start", "end"}, or {"name": "value"}, whose places in the text are then
+    looked for. A model of the task embed is measured on pairs, {"text",
+    "text2", "score"}: Spearman's correlation of cosines with scores.
 
     Intent accuracy looks at the best guess of in-scope sentences, accepted or
     not; slot F1 is micro-averaged over (name, exact slice); intervals are
@@ -134,14 +139,14 @@ def evaluate(
       edge-agent model eval --model home --data en.dev.jsonl --data es.dev.jsonl
     """
     from edge_agent import load
-    from edge_agent.cli.evaluation import evaluate_rows, read_rows
+    from edge_agent.cli.evaluation import Report
     from edge_agent.cli.find import find_model
+    from edge_agent.cli.similarity import Likeness
     from edge_agent.settings import load_settings
 
-    rows = [row for path in data for row in read_rows(path)]
     path = find_model(model, load_settings(config).models.directories)
     with quiet_runtime(), load(path, threads=threads) as loaded:
-        report = evaluate_rows(loaded, rows)
+        report = _measure(loaded, data)
         identity = {
             "model": loaded.manifest.name,
             "version": loaded.manifest.version,
@@ -152,16 +157,33 @@ def evaluate(
     if as_json:
         print_json({**identity, **report.as_dict()}, indent=2)
         return
-    typer.echo(f"{identity['model']} {identity['version']} on {identity['runtime']}, {len(rows)} sentences")
-    print_table(_COLUMNS, [_row(name, summary) for name, summary in report.groups.items()])
+    typer.echo(
+        f"{identity['model']} {identity['version']} on {identity['runtime']}, {report.latency.count} "
+        + ("pairs" if isinstance(report, Likeness) else "sentences")
+    )
+    if isinstance(report, Likeness):
+        found = "none, since all are alike" if report.spearman is None else f"{report.spearman:.4f}"
+        typer.echo(f"Spearman correlation of cosines with scores: {found}")
+    else:
+        print_table(_COLUMNS, [_row(name, summary) for name, summary in report.groups.items()])
     latency = report.latency
     typer.echo(
         f"latency p50 {latency.p50_ms:.2f} ms, p90 {latency.p90_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms"
     )
-    if report.unlocated_slots:
+    if isinstance(report, Report) and report.unlocated_slots:
         typer.echo(
             f"{report.unlocated_slots} labelled slot values were not found in their texts, and not counted"
         )
+
+
+def _measure(model: Model, data: list[Path]) -> Report | Likeness:
+    """The figures that belong to the model's task."""
+    from edge_agent.cli.evaluation import evaluate_rows, read_rows
+    from edge_agent.cli.similarity import evaluate_pairs, read_pairs
+
+    if model.manifest.task is Task.EMBED:
+        return evaluate_pairs(model, [pair for path in data for pair in read_pairs(path)])
+    return evaluate_rows(model, [row for path in data for row in read_rows(path)])
 
 
 def judge(path: Path) -> Verdict:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _LABEL_WIDTH = 26
 _NOT_RECOGNIZED = "not recognized"
 _OUT_OF_SCOPE = "out_of_scope"
+_SHOWN_NUMBERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Answer:
         label: the intent or class, or None when it was not recognized.
         guess: the best alternative, which is all there is when nothing was recognized.
         confidence: of the best guess, 0..1.
+        vector: an embedding, or None for a model with labels.
         slots: names and values, in the order of the text.
         milliseconds: what the answer took, as the caller measured it or the result tells.
         error: message of an error answer, else None.
@@ -33,6 +35,7 @@ class Answer:
     slots: tuple[tuple[str, str], ...]
     milliseconds: float
     error: str | None = None
+    vector: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, payload: Mapping[str, Any], milliseconds: float | None = None) -> Answer:
@@ -40,13 +43,16 @@ class Answer:
         if "error" in payload:
             error = payload["error"]
             return cls(None, None, 0.0, (), milliseconds or 0.0, f"{error['message']} ({error['code']})")
+        took = payload["timing_ms"]["total"] if milliseconds is None else milliseconds
+        if "embedding" in payload:
+            return cls(None, None, 0.0, (), took, vector=tuple(payload["embedding"]))
         alternatives = payload["alternatives"]
         return cls(
             label=payload.get("intent") or payload.get("label"),
             guess=alternatives[0]["label"] if alternatives else None,
             confidence=payload["confidence"],
             slots=tuple((slot["name"], slot["value"]) for slot in payload.get("slots", ())),
-            milliseconds=payload["timing_ms"]["total"] if milliseconds is None else milliseconds,
+            milliseconds=took,
         )
 
 
@@ -57,6 +63,8 @@ def draw_answer(answer: Answer) -> Text:
     line = Text()
     if answer.error is not None:
         return line.append(f"error: {answer.error}", "red")
+    if answer.vector is not None:
+        return _draw_vector(line, answer.vector, answer.milliseconds)
     if answer.label is None:
         line.append(f"{_NOT_RECOGNIZED:<{_LABEL_WIDTH}}", "yellow")
     else:
@@ -69,6 +77,14 @@ def draw_answer(answer: Answer) -> Text:
     for position, (name, value) in enumerate(answer.slots):
         line.append("  " if position else "").append(f"{name}=", "cyan").append(value)
     return line
+
+
+def _draw_vector(line: Text, vector: tuple[float, ...], milliseconds: float) -> Text:
+    """How many numbers, and the first of them: enough to see that two texts differ."""
+    numbers = " ".join(f"{number:+.3f}" for number in vector[:_SHOWN_NUMBERS])
+    line.append(f"{f'a vector of {len(vector)} numbers':<{_LABEL_WIDTH}}", "bold green")
+    line.append(f"       {milliseconds:>8.1f} ms  ", "dim")
+    return line.append(numbers + (" …" if len(vector) > _SHOWN_NUMBERS else ""))
 
 
 def draw_headings(question_width: int) -> Text:

@@ -58,7 +58,7 @@ def decide(
 
     Args:
         logits: label logits, [labels], finite.
-        labels: their names.
+        labels: their names; a single one is certain.
         calibration: temperature, threshold and margin.
         out_of_scope: the label that means "none of these", or None.
         top_k: most alternatives.
@@ -70,7 +70,9 @@ def decide(
     highest, sharpness = values[best], 1.0 / calibration.temperature
     total = sum([exp((value - highest) * sharpness) for value in values])
     confidence = 1.0 / total
-    ahead = confidence - exp((values[order[1]] - highest) * sharpness) / total
+    ahead = confidence
+    if len(order) > 1:
+        ahead -= exp((values[order[1]] - highest) * sharpness) / total
     recognized = (
         confidence >= calibration.threshold and ahead >= calibration.margin and labels[best] != out_of_scope
     )

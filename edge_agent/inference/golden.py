@@ -2,8 +2,9 @@
 
 Runtimes have been measured to load a file and compute nonsense without an error, so a bundle brings
 sentences with the answers of its float32 original, and serves only when they come out the same: equal token
-ids, best label, recognition and slots, and logits that point the same way (cosine). Pure; the sentences
-are public parts of the bundle, so that messages may name their labels.
+ids, best label, recognition and slots, and logits that point the same way (cosine); or, of a bundle of the
+task embed, the same vector. Pure; the sentences are public parts of the bundle, so that messages may name
+their labels.
 """
 
 from __future__ import annotations
@@ -43,16 +44,18 @@ class GoldenSentence:
         label: the best label, before the threshold.
         recognized: whether it passes threshold, margin and scope.
         slots: the slots of a recognized intent.
+        embedding: of the reference, for the task embed, whose lines have no label and no slots.
     """
 
     number: int
     text: str
     lang: str
     token_ids: tuple[int, ...]
-    label_logits: tuple[float, ...]
-    label: str
-    recognized: bool
-    slots: tuple[SlotSpan, ...]
+    label_logits: tuple[float, ...] = ()
+    label: str | None = None
+    recognized: bool = True
+    slots: tuple[SlotSpan, ...] = ()
+    embedding: tuple[float, ...] = ()
 
 
 class Answer(Protocol):
@@ -68,6 +71,15 @@ class Answer(Protocol):
     def recognized(self) -> bool: ...  # noqa: D102
     @property
     def slot_spans(self) -> tuple[SlotSpan, ...]: ...  # noqa: D102
+
+
+class EmbeddingAnswer(Protocol):
+    """What the check needs to know of an embedding on this machine."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def embedding(self) -> NDArray[np.float32]: ...  # noqa: D102
 
 
 def parse_golden(name: str, content: bytes) -> tuple[GoldenSentence, ...]:
@@ -104,7 +116,31 @@ def check_golden(
     """
     for sentence in sentences:
         found = answer(sentence.text)
-        reason = _difference(sentence, found, min_cosine)
+        reason = _different_ids(sentence, found.token_ids) or _difference(sentence, found, min_cosine)
+        if reason:
+            raise GoldenError(f"golden sentence {sentence.number} {reason}")
+
+
+def check_golden_embeddings(
+    sentences: tuple[GoldenSentence, ...], embed: Callable[[str], EmbeddingAnswer], *, min_cosine: float
+) -> None:
+    """Embed every sentence and compare.
+
+    Args:
+        sentences: with what is expected.
+        embed: the pipeline under test.
+        min_cosine: least cosine of embeddings with the reference's.
+
+    Raises:
+        GoldenError: the first sentence that comes out differently.
+        RuntimeFailure: the runtime failed.
+    """
+    for sentence in sentences:
+        found = embed(sentence.text)
+        reason = _different_ids(sentence, found.token_ids)
+        likeness = cosine(found.embedding, np.asarray(sentence.embedding, np.float32))
+        if reason is None and likeness < min_cosine:
+            reason = f"expected a vector within cosine {min_cosine:g} of the reference, got {likeness:.3f}"
         if reason:
             raise GoldenError(f"golden sentence {sentence.number} {reason}")
 
@@ -118,9 +154,13 @@ def cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     return float(a @ b) / lengths
 
 
+def _different_ids(sentence: GoldenSentence, ids: tuple[int, ...]) -> str | None:
+    if ids != sentence.token_ids:
+        return f"expected {len(sentence.token_ids)} token ids, got {len(ids)}, not the same ones"
+    return None
+
+
 def _difference(sentence: GoldenSentence, found: Answer, min_cosine: float) -> str | None:
-    if found.token_ids != sentence.token_ids:
-        return f"expected {len(sentence.token_ids)} token ids, got {len(found.token_ids)}, not the same ones"
     if found.label != sentence.label:
         return f"expected {sentence.label}, got {found.label}"
     if found.recognized != sentence.recognized:
@@ -140,6 +180,16 @@ def _shown(slots: tuple[SlotSpan, ...]) -> str:
 
 def _sentence(where: str, number: int, line: bytes) -> GoldenSentence:
     fields = Fields(where, parse_object(where, line))
+    if "embedding" in fields.names():
+        sentence = GoldenSentence(
+            number=number,
+            text=fields.text("text"),
+            lang=fields.text("lang"),
+            token_ids=fields.integers("token_ids"),
+            embedding=fields.numbers("embedding"),
+        )
+        fields.finish()
+        return sentence
     sentence = GoldenSentence(
         number=number,
         text=fields.text("text"),

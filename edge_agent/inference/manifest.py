@@ -152,9 +152,9 @@ def parse_manifest(content: bytes) -> Manifest:
     manifest = Manifest(
         name=top.text("name", _NAME),
         version=top.text("version", _SEMVER),
-        task=_task(top),
+        task=Task(top.choice("task", tuple(task.value for task in Task))),
         languages=top.texts("languages"),
-        labels=top.texts("labels", least=2),
+        labels=top.texts("labels", least=0),
         out_of_scope=top.optional_text("out_of_scope"),
         slot_tags=top.texts("slot_tags", least=0),
         tokenizer=_tokenizer(top.section("tokenizer")),
@@ -172,13 +172,6 @@ def parse_manifest(content: bytes) -> Manifest:
     _check_labels(manifest)
     _check_references(manifest)
     return manifest
-
-
-def _task(fields: Fields) -> Task:
-    task = fields.choice("task", tuple(task.value for task in Task))
-    if task == Task.EMBED.value:
-        raise fields.error("task", "embed is not served by this version of edge-agent")
-    return Task(task)
 
 
 def _tokenizer(fields: Fields) -> TokenizerSettings:
@@ -247,9 +240,17 @@ def _files(fields: Fields) -> dict[str, FileRecord]:
 
 
 def _check_labels(manifest: Manifest) -> None:
-    if manifest.out_of_scope is not None and manifest.out_of_scope not in manifest.labels:
+    labels, tags = manifest.labels, manifest.slot_tags
+    if manifest.task is Task.EMBED and labels:
+        raise BundleError(f"{MANIFEST_NAME}: labels do not belong to the task embed")
+    # A model of slots alone has one intent, which it always recognizes.
+    least = 0 if manifest.task is Task.EMBED else 1 if tags else 2
+    if len(labels) < least:
+        raise BundleError(f"{MANIFEST_NAME}: labels has fewer than {least} items")
+    if manifest.out_of_scope is not None and manifest.out_of_scope not in labels:
         raise BundleError(f"{MANIFEST_NAME}: out_of_scope is not one of the labels")
-    tags = manifest.slot_tags
+    if manifest.out_of_scope is not None and len(labels) == 1:
+        raise BundleError(f"{MANIFEST_NAME}: out_of_scope is the only label")
     if tags and (manifest.task is not Task.INTENT or tags[0] != "O"):
         raise BundleError(f'{MANIFEST_NAME}: slot_tags start with "O" and belong to the task intent')
     for tag in tags[1:]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from threading import Lock
@@ -19,63 +18,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError, ErrorCode, GoldenError, RequestError, RuntimeFailure
+from edge_agent.inference.analysis import Analysis, Embedded
 from edge_agent.inference.bundle import Bundle, opened_bundle, read_tokenizer
-from edge_agent.inference.decode import Decision, decide, decode_slots
-from edge_agent.inference.golden import SlotSpan, check_golden, cosine, parse_golden
+from edge_agent.inference.decode import decide, decode_slots
+from edge_agent.inference.golden import (
+    GoldenSentence,
+    check_golden,
+    check_golden_embeddings,
+    cosine,
+    parse_golden,
+)
 from edge_agent.inference.manifest import Beyond, Manifest, Variant
 from edge_agent.inference.runtime import Runner, RuntimeInfo, runtime_info
 from edge_agent.inference.tokenizer import Encoding
-from edge_agent.inference.windows import mean_logits, pool_slots, truncate, window_starts
-from edge_agent.types import Prediction, Slot
+from edge_agent.inference.windows import (
+    cut_windows,
+    mean_direction,
+    mean_logits,
+    pool_slots,
+    truncate,
+    window_starts,
+)
+from edge_agent.types import Prediction, Slot, Task
+
+__all__ = ["Analysis", "Embedded", "Model", "choose_variant"]
 
 LABEL_OUTPUT = "label_logits"
 SLOT_OUTPUT = "slot_logits"
+EMBEDDING_OUTPUT = "embedding"
 _LEAST_COSINE_OF_BATCHES = 0.999
-
-
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """Everything that one run says of one text: what predictions, golden checks and evaluation read.
-
-    Attributes:
-        encoding: the tokens that were read, [CLS] and [SEP] included, after truncation.
-        label_logits: float32 [labels], uncalibrated, pooled over windows.
-        slot_logits: float32 [tokens, tags], or None for a model without slots.
-        decision: label, confidence, ranking.
-        slots: of a recognized intent, else empty.
-        truncated: the end of the text was not read.
-        tokenize_ms: time for text → token ids.
-        invoke_ms: time in the runtime.
-    """
-
-    encoding: Encoding
-    label_logits: NDArray[np.float32]
-    slot_logits: NDArray[np.float32] | None
-    decision: Decision
-    slots: tuple[Slot, ...]
-    truncated: bool
-    tokenize_ms: float
-    invoke_ms: float
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        """The token ids that were read."""
-        return self.encoding.ids
-
-    @property
-    def label(self) -> str:
-        """The best label, before threshold, margin and scope."""
-        return self.decision.best
-
-    @property
-    def recognized(self) -> bool:
-        """Whether the best label is the answer."""
-        return self.decision.recognized
-
-    @property
-    def slot_spans(self) -> tuple[SlotSpan, ...]:
-        """The slots without value and confidence."""
-        return tuple(SlotSpan(slot.name, slot.start, slot.end) for slot in self.slots)
 
 
 class Model:
@@ -108,7 +79,8 @@ class Model:
             backend=backend,
         )
         self._resources.callback(self._runner.close)
-        self.batch_size = self._runner.batch_size
+        self._embeds = bundle.manifest.task is Task.EMBED
+        self.batch_size = 1 if self._embeds else self._runner.batch_size
         _check_outputs(self.variant.file, self._runner, bundle.manifest)
 
     @classmethod
@@ -159,6 +131,8 @@ class Model:
             RequestError: ``empty_text``, the text has nothing but white space and control characters.
             RuntimeFailure: the runtime failed; the next call is unaffected.
         """
+        if self._embeds:
+            return self._embedding_prediction(self.embed(text))
         return self._prediction(self.analyse(text, top_k=top_k))
 
     def predict_many(
@@ -244,21 +218,62 @@ class Model:
             invoke_ms=analysis.invoke_ms,
         )
 
-    def analyse(self, text: str, *, top_k: int = 3) -> Analysis:
-        """As :meth:`predict`, with token ids and logits.
+    def _embedding_prediction(self, embedded: Embedded) -> Prediction:
+        manifest = self.bundle.manifest
+        return Prediction(
+            model=manifest.name,
+            version=manifest.version,
+            task=manifest.task,
+            recognized=True,
+            label=None,
+            confidence=None,
+            alternatives=(),
+            slots=(),
+            truncated=embedded.truncated,
+            tokenize_ms=embedded.tokenize_ms,
+            invoke_ms=embedded.invoke_ms,
+            embedding=tuple(embedded.embedding.tolist()),
+        )
+
+    def embed(self, text: str) -> Embedded:
+        """As :meth:`predict`, of a model of the task embed, with token ids and the vector as an array.
 
         Raises:
             RequestError: ``empty_text``.
             RuntimeFailure: the runtime failed.
+            ValueError: the model has another task.
         """
-        manifest = self.bundle.manifest
+        if not self._embeds:
+            raise ValueError(f"{self.bundle.manifest.name} is not of the task embed")
         begun = perf_counter()
+        encoding, truncated = self._encode(text)
+        tokenized = perf_counter()
+        vector = self._vector(encoding)
+        invoked = perf_counter()
+        return Embedded(encoding, vector, truncated, (tokenized - begun) * 1e3, (invoked - tokenized) * 1e3)
+
+    def _encode(self, text: str) -> tuple[Encoding, bool]:
+        """The tokens to be read, and whether the end of the text is not among them."""
+        limits = self.bundle.manifest.input
         encoding = self._tokenizer.encode(text)
         if len(encoding.ids) == 2:
             raise RequestError(ErrorCode.EMPTY_TEXT, "the text is empty")
-        cut = encoding
-        if manifest.input.beyond is Beyond.TRUNCATE:
-            cut = truncate(encoding, manifest.input.max_tokens)
+        if limits.beyond is Beyond.WINDOW or len(encoding.ids) <= limits.max_tokens:
+            return encoding, False
+        return truncate(encoding, limits.max_tokens), True
+
+    def analyse(self, text: str, *, top_k: int = 3) -> Analysis:
+        """As :meth:`predict`, of a model with labels, with token ids and logits.
+
+        Raises:
+            RequestError: ``empty_text``.
+            RuntimeFailure: the runtime failed.
+            ValueError: the model is of the task embed.
+        """
+        if self._embeds:
+            raise ValueError(f"{self.bundle.manifest.name} is of the task embed and has no labels")
+        begun = perf_counter()
+        cut, truncated = self._encode(text)
         tokenized = perf_counter()
         label_logits, slot_logits = self._logits(cut)
         invoked = perf_counter()
@@ -268,7 +283,7 @@ class Model:
             label_logits,
             slot_logits,
             top_k=top_k,
-            truncated=cut is not encoding,
+            truncated=truncated,
             tokenize_ms=(tokenized - begun) * 1e3,
             invoke_ms=(invoked - tokenized) * 1e3,
         )
@@ -311,15 +326,25 @@ class Model:
         """
         golden = self.bundle.manifest.golden
         sentences = parse_golden(golden.file, self.bundle.file(golden.file).read_bytes())
-        for sentence in sentences:
-            if len(sentence.label_logits) != len(self.bundle.manifest.labels):
-                raise BundleError(f"{golden.file}: line {sentence.number}: not one logit for each label")
+        self._check_form(golden.file, sentences)
         try:
-            check_golden(sentences, self.analyse, min_cosine=golden.min_cosine)
+            if self._embeds:
+                check_golden_embeddings(sentences, self.embed, min_cosine=golden.min_cosine)
+            else:
+                check_golden(sentences, self.analyse, min_cosine=golden.min_cosine)
         except RequestError as error:
             raise GoldenError(f"{golden.file}: a golden sentence without a word") from error
         if self.batch_size > 1 and not self._batches_agree([sentence.text for sentence in sentences]):
             self.batch_size = 1
+
+    def _check_form(self, file: str, sentences: Sequence[GoldenSentence]) -> None:
+        labels = len(self.bundle.manifest.labels)
+        width = self._runner.output_shapes[EMBEDDING_OUTPUT][-1] if self._embeds else 0
+        for sentence in sentences:
+            if len(sentence.label_logits) != labels:
+                raise BundleError(f"{file}: line {sentence.number}: not one logit for each label")
+            if len(sentence.embedding) != width:
+                raise BundleError(f"{file}: line {sentence.number}: not an embedding of {width} numbers")
 
     def _batches_agree(self, texts: Sequence[str]) -> bool:
         """Whether batches give here what the sentences give alone; a runtime that errs serves them alone."""
@@ -361,15 +386,29 @@ class Model:
         with self._lock:
             if length <= limits.max_tokens:
                 return self._invoke(encoding.ids)
-            windows = window_starts(length, limits.max_tokens, limits.window_stride)
-            content = limits.max_tokens - 2
-            runs = [
-                self._invoke((encoding.ids[0], *encoding.ids[start : start + content], encoding.ids[-1]))
-                for start in windows
-            ]
+            runs = [self._invoke(window) for window in self._windows(encoding.ids)]
         labels = mean_logits([label_logits for label_logits, _ in runs])
         slots = [slot_logits for _, slot_logits in runs if slot_logits is not None]
-        return labels, pool_slots(length, windows, slots) if slots else None
+        if not slots:
+            return labels, None
+        starts = window_starts(length, limits.max_tokens, limits.window_stride)
+        return labels, pool_slots(length, starts, slots)
+
+    def _vector(self, encoding: Encoding) -> NDArray[np.float32]:
+        """The embedding [hidden] of a text, of length 1."""
+        ids = encoding.ids
+        windows = [ids] if len(ids) <= self.bundle.manifest.input.max_tokens else self._windows(ids)
+        with self._lock:
+            vectors = [self._runner.run(window)[EMBEDDING_OUTPUT].reshape(-1) for window in windows]
+        vector = mean_direction(vectors)
+        if not isfinite(np.add.reduce(vector)):
+            raise RuntimeFailure("the model computed a vector without a direction")
+        return vector
+
+    def _windows(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The windows in which a text longer than the model is read."""
+        limits = self.bundle.manifest.input
+        return cut_windows(ids, limits.max_tokens, limits.window_stride)
 
     def _invoke_batch(
         self, encodings: Sequence[Encoding]
@@ -416,6 +455,11 @@ def choose_variant(manifest: Manifest, runtime: RuntimeInfo) -> Variant:
 
 def _check_outputs(file: str, runner: Runner, manifest: Manifest) -> None:
     """Refuse a file whose outputs are not those of the manifest."""
+    if manifest.task is Task.EMBED:
+        shape = runner.output_shapes.get(EMBEDDING_OUTPUT)
+        if not shape or shape[-1] < 1:
+            raise BundleError(f"{file}: has no output {EMBEDDING_OUTPUT} of a fixed width")
+        return
     widths = {LABEL_OUTPUT: len(manifest.labels)}
     if manifest.slot_tags:
         widths[SLOT_OUTPUT] = len(manifest.slot_tags)

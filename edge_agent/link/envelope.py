@@ -241,26 +241,9 @@ def render_result(
         "task": prediction.task.value,
         "lang": request.lang,
         "recognized": prediction.recognized,
+        **_content(prediction, request.top_k),
+        "truncated": prediction.truncated,
     }
-    is_intent = prediction.task is Task.INTENT
-    result["intent" if is_intent else "label"] = prediction.label
-    result["confidence"] = round(prediction.confidence, 4)
-    result["alternatives"] = [
-        {"label": other.label, "confidence": round(other.confidence, 4)}
-        for other in prediction.alternatives[: request.top_k]
-    ]
-    if is_intent:
-        result["slots"] = [
-            {
-                "name": slot.name,
-                "value": slot.value,
-                "start": slot.start,
-                "end": slot.end,
-                "confidence": round(slot.confidence, 4),
-            }
-            for slot in prediction.slots
-        ]
-    result["truncated"] = prediction.truncated
     result["timing_ms"] = {
         "queue": round(timing.queue_ms, 2),
         "tokenize": round(prediction.tokenize_ms, 2),
@@ -276,10 +259,42 @@ def render_result(
     return result
 
 
+def _content(prediction: Prediction, top_k: int) -> dict[str, Any]:
+    """What the task answers: a vector, or a label with its like, or an intent with slots, too."""
+    confidence = prediction.confidence
+    confidence = None if confidence is None else round(confidence, 4)
+    if prediction.embedding is not None:
+        return {"confidence": confidence, "embedding": [round(number, 6) for number in prediction.embedding]}
+    alternatives = [
+        {"label": other.label, "confidence": round(other.confidence, 4)}
+        for other in prediction.alternatives[:top_k]
+    ]
+    if prediction.task is not Task.INTENT:
+        return {"label": prediction.label, "confidence": confidence, "alternatives": alternatives}
+    slots = [
+        {
+            "name": slot.name,
+            "value": slot.value,
+            "start": slot.start,
+            "end": slot.end,
+            "confidence": round(slot.confidence, 4),
+        }
+        for slot in prediction.slots
+    ]
+    return {
+        "intent": prediction.label,
+        "confidence": confidence,
+        "alternatives": alternatives,
+        "slots": slots,
+    }
+
+
 def encode_result(
     prediction: Prediction, request: Request, timing: Timing, *, echo_text: bool = False
 ) -> bytes:
     """:func:`render_result` as UTF-8 JSON in a third of the time; a test holds the two equal."""
+    if prediction.confidence is None:
+        return encode_json(render_result(prediction, request, timing, echo_text=echo_text))
     quote = _quote
     is_intent = prediction.task is Task.INTENT
     alternatives = ",".join(

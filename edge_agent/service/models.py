@@ -8,6 +8,7 @@ memory goes on.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,29 @@ class Servable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A sentence whose right answer is known: a canary. ``label`` is None where none must be recognized."""
+    """A sentence whose right answer is known: a canary.
+
+    Attributes:
+        text: the sentence.
+        label: the right answer; None where none must be recognized, and for an embedding.
+        embedding: the right vector, of a model of the task embed, else empty.
+        min_cosine: least cosine between it and the answer.
+    """
 
     text: str
     label: str | None
+    embedding: tuple[float, ...] = ()
+    min_cosine: float = 0.0
+
+    def fault(self, prediction: Prediction) -> str | None:
+        """What is wrong with an answer to this sentence, or None."""
+        if prediction.label != self.label:
+            return f"expected {self.label or 'nothing'}, got {prediction.label or 'nothing'}"
+        if self.embedding:
+            likeness = _cosine(self.embedding, prediction.embedding or ())
+            if not likeness >= self.min_cosine:
+                return f"expected a vector within cosine {self.min_cosine:g}, got {likeness:.3f}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +139,19 @@ class BundleLoader:
             languages=tuple(manifest.languages),
             digest=model.digest,
             model=model,
-            canaries=tuple(Expected(s.text, s.label if s.recognized else None) for s in golden),
+            canaries=tuple(
+                Expected(s.text, s.label if s.recognized else None, s.embedding, manifest.golden.min_cosine)
+                for s in golden
+            ),
         )
+
+
+def _cosine(left: Sequence[float], right: Sequence[float]) -> float:
+    """Cosine of two vectors; 0 where they have no angle."""
+    lengths = math.hypot(*left) * math.hypot(*right)
+    if len(left) != len(right) or not lengths:
+        return 0.0
+    return sum([a * b for a, b in zip(left, right, strict=True)]) / lengths
 
 
 def load_catalogue(

@@ -417,10 +417,10 @@ class Worker:
         except Exception as error:
             self._note_internal(entry.name, error)
             return f"model {entry.name}: the canary failed: {type(error).__name__}"
-        if prediction.label != expected.label:
+        fault = expected.fault(prediction)
+        if fault is not None:
             self._figures.note_error("canary.wrong")
-            said, wanted = prediction.label or "nothing", expected.label or "nothing"
-            return f"model {entry.name}: the canary expected {wanted}, got {said}"
+            return f"model {entry.name}: the canary {fault}"
         self._figures.note_ok(entry.name)
         return None
 

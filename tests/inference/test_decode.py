@@ -77,6 +77,13 @@ def test_temperature_softens_the_confidence_and_keeps_the_order() -> None:
     assert sharp.confidence > soft.confidence > 1 / 3
 
 
+def test_a_single_label_is_certain() -> None:
+    strict = Calibration(temperature=2.0, threshold=1.0, margin=1.0)
+    decision = decide(np.array([-7.5], np.float32), ["tags"], strict, out_of_scope=None)
+    assert (decision.best, decision.recognized, decision.confidence) == ("tags", True, 1.0)
+    assert decision.alternatives == ()
+
+
 def test_a_negative_top_k_means_no_alternatives() -> None:
     decision = decide(
         np.asarray([3.0, 1.0], np.float32), "ab", Calibration(1, 0, 0), out_of_scope=None, top_k=-2

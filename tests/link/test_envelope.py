@@ -232,6 +232,19 @@ def test_a_classifier_gives_a_label_in_place_of_intent_and_slots() -> None:
     assert result["truncated"] is True
 
 
+def test_an_embedding_stands_in_place_of_labels_and_has_no_confidence() -> None:
+    prediction = Prediction(
+        "e", "1.0.0", Task.EMBED, True, None, None, (), (), False, 0.1, 0.2, (0.6000001, -0.79999994)
+    )
+    result = render_result(prediction, Request("x", id="7"), Timing(0.1, 0.2))
+    assert list(result) == [
+        "id", "model", "version", "task", "lang", "recognized", "confidence", "embedding", "truncated",
+        "timing_ms", "energy_mj", "power_ok",
+    ]  # fmt: skip
+    assert (result["task"], result["recognized"], result["confidence"]) == ("embed", True, None)
+    assert result["embedding"] == [0.6, -0.8]
+
+
 def test_the_text_is_echoed_only_when_asked_for() -> None:
     assert "text" not in render_result(PREDICTION, Request("geheim"), Timing(0, 0))
     assert render_result(PREDICTION, Request("x"), Timing(0, 0), echo_text=True)["text"] == "x"
@@ -260,6 +273,21 @@ PREDICTIONS = st.builds(
     tokenize_ms=MILLISECONDS,
     invoke_ms=MILLISECONDS,
 )
+EMBEDDINGS = st.builds(
+    Prediction,
+    model=TEXT,
+    version=TEXT,
+    task=st.just(Task.EMBED),
+    recognized=st.just(True),
+    label=st.none(),
+    confidence=st.none(),
+    alternatives=st.just(()),
+    slots=st.just(()),
+    truncated=st.booleans(),
+    tokenize_ms=MILLISECONDS,
+    invoke_ms=MILLISECONDS,
+    embedding=st.lists(st.floats(-1, 1), max_size=5).map(tuple),
+)
 REQUESTS = st.builds(
     Request,
     text=TEXT,
@@ -270,7 +298,7 @@ REQUESTS = st.builds(
 )
 
 
-@given(PREDICTIONS, REQUESTS, st.builds(Timing, MILLISECONDS, MILLISECONDS), st.booleans())
+@given(PREDICTIONS | EMBEDDINGS, REQUESTS, st.builds(Timing, MILLISECONDS, MILLISECONDS), st.booleans())
 def test_the_fast_encoding_says_what_the_document_says(
     prediction: Prediction, request: Request, timing: Timing, echo: bool
 ) -> None:

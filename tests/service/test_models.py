@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edge_agent.service.models import BundleLoader, find_bundles, load_catalogue
+from edge_agent.service.models import BundleLoader, Expected, find_bundles, load_catalogue
+from edge_agent.types import Prediction, Task
 from tests.fakes.model import FakeLoader
 from tests.tiny_bundle import build_tiny_bundle
+from tests.tiny_embed_bundle import SENTENCES, build_tiny_embed_bundle
 
 
 def bundle(folder: Path, version: str, name: str | None = None) -> Path:
@@ -103,3 +105,26 @@ def test_a_real_bundle_brings_its_golden_sentences_as_canaries(tmp_path: Path) -
             assert served.model.predict(canary.text).label == canary.label
     finally:
         served.model.close()
+
+
+def test_a_bundle_that_embeds_brings_its_vectors_as_canaries(tmp_path: Path) -> None:
+    loaded = BundleLoader(threads=1).load(build_tiny_embed_bundle(tmp_path / "tiny-embed"))
+    assert loaded.task is Task.EMBED
+    assert [canary.text for canary in loaded.canaries] == [text for _, text in SENTENCES]
+    first, second = loaded.canaries[:2]
+    assert first.fault(loaded.model.predict(first.text)) is None
+    assert first.fault(loaded.model.predict(second.text)) is not None
+    loaded.model.close()
+
+
+def test_a_canary_names_what_is_wrong() -> None:
+    def answer(label: str | None, embedding: tuple[float, ...] | None = None) -> Prediction:
+        return Prediction("m", "1", Task.EMBED, True, label, None, (), (), False, 0, 0, embedding)
+
+    assert Expected("sing", "sing").fault(answer("sing")) is None
+    assert Expected("sing", None).fault(answer("sing")) == "expected nothing, got sing"
+    vector = Expected("sing", None, (0.6, 0.8), 0.98)
+    assert vector.fault(answer(None, (0.6, 0.8))) is None
+    assert vector.fault(answer(None, (0.8, 0.6))) == "expected a vector within cosine 0.98, got 0.960"
+    assert vector.fault(answer(None, (0.6,))) == "expected a vector within cosine 0.98, got 0.000"
+    assert vector.fault(answer(None)) == "expected a vector within cosine 0.98, got 0.000"
