@@ -22,7 +22,7 @@ Array = NDArray[np.float32]
 
 
 def read_encoder_weights(path: str | Path) -> EncoderWeights:
-    """The float32 weights that a file of :func:`edge_agent.forge.export.export_bert` stands for.
+    """The float32 weights that a file of :func:`edge_agent.forge.export.export_encoder` stands for.
 
     Raises:
         KeyError: the file is not of that kind.

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # heavy library → the files (or folders) that may import it
 HOMES: dict[str, tuple[str, ...]] = {
-    "ai_edge_litert": ("inference/runtime.py", "forge/export.py", "forge/flatbuffer.py"),
+    "ai_edge_litert": ("inference/runtime.py", "forge/graph.py", "forge/flatbuffer.py"),
     "tflite_runtime": ("inference/runtime.py",),
     "flatbuffers": ("forge/flatbuffer.py",),
     "paho": ("link/paho_client.py",),
@@ -42,7 +42,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "torch": ("forge/",),
     "safetensors": ("forge/",),
     "sklearn": ("forge/",),
-    "matplotlib": ("forge/report.py",),
+    "matplotlib": ("forge/plots.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "tensorflow": (),

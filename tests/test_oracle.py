@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.export import export_bert
+from edge_agent.forge.export import export_encoder
 from edge_agent.forge.quantise import Scheme
 from edge_agent.forge.weights import Linear
 from tests.oracle import joint_encoder, read_encoder_weights
@@ -27,7 +27,7 @@ def encoder() -> JointEncoder:
 
 def test_a_float32_file_gives_back_every_weight(encoder: JointEncoder, tmp_path: Path) -> None:
     weights = encoder.export_weights()
-    export_bert(weights, tmp_path / "m.tflite", scheme=Scheme.FLOAT32)
+    export_encoder(weights, tmp_path / "m.tflite", scheme=Scheme.FLOAT32)
     found = read_encoder_weights(tmp_path / "m.tflite")
     assert (found.heads, len(found.layers)) == (4, 2)
     assert found.epsilon == pytest.approx(1e-12)
@@ -38,7 +38,7 @@ def test_a_float32_file_gives_back_every_weight(encoder: JointEncoder, tmp_path:
 
 def test_an_int8_file_gives_weights_within_half_a_step(encoder: JointEncoder, tmp_path: Path) -> None:
     weights = encoder.export_weights()
-    export_bert(weights, tmp_path / "m.tflite", scheme=Scheme.INT8_PER_CHANNEL)
+    export_encoder(weights, tmp_path / "m.tflite", scheme=Scheme.INT8_PER_CHANNEL)
     found = read_encoder_weights(tmp_path / "m.tflite")
     _assert_near(found.layers[1].query, weights.layers[1].query)
     _assert_near(found.label_head, weights.label_head)
@@ -51,7 +51,7 @@ def test_a_classifier_has_no_slot_head(tmp_path: Path) -> None:
     plain = JointEncoder(
         EncoderShape(vocabulary=9, hidden=16, intermediate=16, layers=1, heads=2, longest=8, labels=3, tags=0)
     )
-    export_bert(plain.export_weights(), tmp_path / "m.tflite")
+    export_encoder(plain.export_weights(), tmp_path / "m.tflite")
     assert read_encoder_weights(tmp_path / "m.tflite").slot_head is None
 
 

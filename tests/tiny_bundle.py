@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.forge.export import export_bert
+from edge_agent.forge.export import export_encoder
 from edge_agent.forge.quantise import Scheme
 from edge_agent.forge.weights import EncoderWeights, Linear
 from edge_agent.inference.bundle import write_bundle
@@ -89,7 +89,7 @@ def build_tiny_bundle(
     )
     if classify:
         weights = replace(weights, slot_head=None)
-    export_bert(weights, target / "model.tflite", scheme=scheme, batch=batch)
+    export_encoder(weights, target / "model.tflite", scheme=scheme, batch=batch)
     (target / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     golden = [_golden(weights, tokenizer, lang, text) for lang, text, _, _ in examples]
     if wrong_golden:

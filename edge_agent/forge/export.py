@@ -1,55 +1,50 @@
-"""Encoder weights → a ``.tflite`` file with a dynamic sequence length, batch 1.
-
-Batch 1 needs neither padding nor attention mask, so the graph has none. Every matrix product is fed
-2-D ``[length, hidden]``, which makes the runtime quantise the activations per token instead of per
-sentence. ``1/sqrt(d)`` of the attention (Vaswani et al. 2017) is folded into the query weights.
+"""Encoder weights → a ``.tflite`` file with a dynamic sequence length.
 
 The file's contract (PROTOCOL §3): one input ``token_ids`` int32 [1, length]; outputs ``label_logits``
-float32 [1, labels] and, with a slot head, ``slot_logits`` float32 [length, tags]. A second graph over the
-same constants, under the signature ``batch``, takes several sentences of one length at once, ``token_ids``
-[batch, length] → ``label_logits`` [batch, labels], ``slot_logits`` [batch · length, tags].
+float32 [1, labels] and, with a slot head, ``slot_logits`` float32 [length, tags]; of an encoder without
+labels, ``embedding`` float32 [1, hidden] of length 1. A second graph over the same constants, under the
+signature ``batch``, takes several sentences of one length at once, ``token_ids`` [batch, length] →
+``label_logits`` [batch, labels], ``slot_logits`` [batch · length, tags], ``embedding`` [batch, hidden].
+
+What can be folded into a matrix is: ``1/sqrt(d)`` of the attention into the query (Vaswani et al. 2017),
+MobileBERT's NoNorm into the product before it. Both are factors of whole rows, so that weights with one scale
+a row are quantised to the same numbers as before.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
-from numpy.typing import NDArray
 
-from edge_agent.forge.flatbuffer import FileBuilder, GraphBuilder
-from edge_agent.forge.quantise import Scheme, finer, quantise
-from edge_agent.forge.weights import EncoderWeights, FloatArray, LayerWeights, Linear, Norm
+from edge_agent.forge.flatbuffer import FileBuilder
+from edge_agent.forge.graph import LENGTH, EncoderGraph
+from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.weights import (
+    EncoderWeights,
+    LayerWeights,
+    Linear,
+    MobileEncoderWeights,
+    MobileLayerWeights,
+    NormedLinear,
+)
 
 INPUT_NAME = "token_ids"
 LABEL_OUTPUT_NAME = "label_logits"
 SLOT_OUTPUT_NAME = "slot_logits"
+EMBEDDING_OUTPUT_NAME = "embedding"
 SINGLE_SIGNATURE = "serving_default"
 BATCH_SIGNATURE = "batch"
 
-_LENGTH = -1
-_FULLY_CONNECTED_VERSION = {
-    Scheme.FLOAT32: 1,
-    Scheme.INT8_PER_TENSOR: 9,
-    Scheme.INT8_PER_CHANNEL: 12,
-    Scheme.INT4_PER_CHANNEL: 12,
-}
-_LOOKUP_VERSION = {
-    Scheme.FLOAT32: 1,
-    Scheme.INT8_PER_TENSOR: 2,
-    Scheme.INT8_PER_CHANNEL: 3,
-    Scheme.INT4_PER_CHANNEL: 4,
-}
 
-_OP = schema.BuiltinOperator
-
-
-def export_bert(
-    weights: EncoderWeights, path: Path, *, scheme: Scheme = Scheme.INT8_PER_CHANNEL, batch: int = 0
+def export_encoder(
+    weights: EncoderWeights | MobileEncoderWeights,
+    path: Path,
+    *,
+    scheme: Scheme = Scheme.INT8_PER_CHANNEL,
+    batch: int = 0,
 ) -> None:
-    """Writes the encoder and its heads as a TFLite file.
+    """Writes an encoder and its heads as a TFLite file.
 
     Args:
         weights: the trained weights, float32.
@@ -60,8 +55,8 @@ def export_bert(
     Raises:
         ValueError: the shapes do not belong together.
     """
-    if weights.hidden % weights.heads:
-        raise ValueError(f"{weights.heads} heads do not divide the hidden size {weights.hidden}")
+    if _attention_width(weights) % weights.heads:
+        raise ValueError(f"{weights.heads} heads do not divide the width {_attention_width(weights)}")
     file = FileBuilder(f"edge-agent {scheme.value}")
     _add_graph(file, SINGLE_SIGNATURE, weights, scheme, 1)
     if batch:
@@ -69,267 +64,115 @@ def export_bert(
     file.write(path)
 
 
+def _attention_width(weights: EncoderWeights | MobileEncoderWeights) -> int:
+    return len(weights.layers[0].query.bias)
+
+
 def _add_graph(
-    file: FileBuilder, signature: str, weights: EncoderWeights, scheme: Scheme, batch: int
+    file: FileBuilder,
+    signature: str,
+    weights: EncoderWeights | MobileEncoderWeights,
+    scheme: Scheme,
+    batch: int,
 ) -> None:
-    graph = _EncoderGraph(file.graph(), weights, scheme, batch)
-    token_ids = graph.builder.tensor(INPUT_NAME, [batch, _LENGTH], np.int32)
-    states = graph.embeddings(token_ids)
-    for number, layer in enumerate(weights.layers):
-        states = graph.layer(f"layer{number}", states, layer)
-    outputs = [
-        graph.linear(LABEL_OUTPUT_NAME, graph.pooled(states), weights.label_head, rows=batch, head=True)
-    ]
+    graph = EncoderGraph(file.graph(), scheme, batch)
+    token_ids = graph.builder.tensor(INPUT_NAME, [batch, LENGTH], np.int32)
+    if isinstance(weights, EncoderWeights):
+        states = _bert_states(graph, token_ids, weights)
+    else:
+        states = _mobile_states(graph, token_ids, weights)
+    file.add(signature, graph.builder, [token_ids], _outputs(graph, states, weights))
+
+
+def _outputs(graph: EncoderGraph, states: int, weights: EncoderWeights | MobileEncoderWeights) -> list[int]:
+    vector = graph.pooled(states, weights.pooling, weights.hidden)
+    if weights.pooler is not None:
+        pooler = weights.pooler
+        vector = graph.linear(
+            "pooler", vector, pooler.linear, activation=pooler.activation, rows=graph.batch, head=True
+        )
+    if weights.embeds:
+        return [graph.unit_length(EMBEDDING_OUTPUT_NAME, vector, weights.hidden)]
+    outputs = [graph.linear(LABEL_OUTPUT_NAME, vector, weights.label_head, rows=graph.batch, head=True)]
     if weights.slot_head is not None:
         outputs.append(graph.linear(SLOT_OUTPUT_NAME, states, weights.slot_head, head=True))
-    file.add(signature, graph.builder, [token_ids], outputs)
+    return outputs
 
 
-@dataclass(slots=True)
-class _EncoderGraph:
-    """One graph of the encoder; hidden states are [batch · length, hidden] between its parts."""
+def _bert_states(graph: EncoderGraph, token_ids: int, weights: EncoderWeights) -> int:
+    words = graph.rows("words", graph.flat(token_ids), weights.words, graph.scheme)
+    states = graph.add_positions(token_ids, words, weights.positions)
+    states = graph.layer_norm("embedding_norm", states, weights.embedding_norm, weights.epsilon)
+    for number, layer in enumerate(weights.layers):
+        states = _bert_layer(graph, f"layer{number}", states, layer, weights)
+    return states
 
-    builder: GraphBuilder
-    weights: EncoderWeights
-    scheme: Scheme
-    batch: int
 
-    @property
-    def _leading(self) -> list[int]:
-        """The batch dimension of shapes that have one: a single sentence does without."""
-        return [self.batch] if self.batch > 1 else []
+def _bert_layer(
+    graph: EncoderGraph, name: str, states: int, layer: LayerWeights, weights: EncoderWeights
+) -> int:
+    shape = [LENGTH, weights.hidden]
+    context = graph.attention(
+        name,
+        graph.linear(f"{name}/query", states, _scaled(layer.query, weights.heads)),
+        graph.linear(f"{name}/key", states, layer.key),
+        graph.linear(f"{name}/value", states, layer.value),
+        heads=weights.heads,
+        width=len(layer.query.bias),
+    )
+    attended = graph.linear(f"{name}/attention_output", context, layer.attention_output)
+    summed = graph.add(f"{name}/attention/sum", states, attended, shape)
+    states = graph.layer_norm(f"{name}/attention/norm", summed, layer.attention_norm, weights.epsilon)
+    wide = graph.linear(f"{name}/intermediate", states, layer.intermediate, activation=weights.activation)
+    narrow = graph.linear(f"{name}/output", wide, layer.output)
+    summed = graph.add(f"{name}/feed_forward/sum", states, narrow, shape)
+    return graph.layer_norm(f"{name}/feed_forward/norm", summed, layer.output_norm, weights.epsilon)
 
-    def _ints(self, name: str, values: list[int]) -> int:
-        return self.builder.constant(name, np.asarray(values, np.int32))
 
-    def _states(self, name: str) -> int:
-        return self.builder.tensor(name, [_LENGTH, self.weights.hidden])
+def _mobile_states(graph: EncoderGraph, token_ids: int, weights: MobileEncoderWeights) -> int:
+    words = graph.rows("words", graph.flat(token_ids), weights.words, graph.scheme)
+    trigrams = graph.neighbours(words, weights.words.shape[1])
+    normed = NormedLinear(weights.transformation, weights.embedding_norm)
+    states = graph.linear("transformation", trigrams, normed.folded())
+    # What is added before the norm goes through its gain; the offset is in the product already.
+    states = graph.add_positions(token_ids, states, weights.positions * weights.embedding_norm.gain)
+    for number, layer in enumerate(weights.layers):
+        states = _mobile_layer(graph, f"layer{number}", states, layer, weights)
+    return states
 
-    def embeddings(self, token_ids: int) -> int:
-        builder, weights = self.builder, self.weights
-        flat = builder.tensor("token_ids_flat", [_LENGTH], np.int32)
-        self._reshape(token_ids, [-1], flat, "token_ids_flat_shape")
-        words = self._rows("words", flat, weights.words, self.scheme)
-        if self.batch == 1:
-            summed = self._add(words, self._positions(flat), self._states("embedded"))
-        else:
-            summed = self._add_positions_to_each(token_ids, words)
-        return self.norm("embedding_norm", summed, weights.embedding_norm)
 
-    def _add_positions_to_each(self, token_ids: int, words: int) -> int:
-        builder, by_sentence = self.builder, [self.batch, _LENGTH, self.weights.hidden]
-        options = schema.StridedSliceOptionsT()
-        options.endMask = 0b10  # to the end of the second dimension
-        first = builder.operator(
-            _OP.STRIDED_SLICE,
-            [
-                token_ids,
-                self._ints("first/begin", [0, 0]),
-                self._ints("first/end", [1, 0]),
-                self._ints("first/strides", [1, 1]),
-            ],
-            builder.tensor("first_sentence", [1, _LENGTH], np.int32),
-            options=options,
-        )
-        flat = self._reshape(
-            first, [-1], builder.tensor("first_flat", [_LENGTH], np.int32), "first_flat_shape"
-        )
-        apart = self._reshape(
-            words, by_sentence, builder.tensor("words_apart", by_sentence), "words_apart_shape"
-        )
-        summed = self._add(apart, self._positions(flat), builder.tensor("embedded_apart", by_sentence))
-        return self._reshape(summed, [-1, self.weights.hidden], self._states("embedded"), "embedded_shape")
+def _mobile_layer(
+    graph: EncoderGraph, name: str, states: int, layer: MobileLayerWeights, weights: MobileEncoderWeights
+) -> int:
+    narrow = graph.linear(f"{name}/narrowing", states, layer.narrowing.folded())
+    scored, valued = narrow, narrow
+    if layer.shared is not None:
+        scored, valued = graph.linear(f"{name}/shared", states, layer.shared.folded()), states
+    context = graph.attention(
+        name,
+        graph.linear(f"{name}/query", scored, _scaled(layer.query, weights.heads)),
+        graph.linear(f"{name}/key", scored, layer.key),
+        graph.linear(f"{name}/value", valued, layer.value),
+        heads=weights.heads,
+        width=len(layer.query.bias),
+    )
+    inner = _with_residual(graph, f"{name}/attention_output", context, layer.attention_output, narrow)
+    for number, each in enumerate(layer.feed_forwards):
+        part = f"{name}/feed_forward{number}"
+        wide = graph.linear(f"{part}/intermediate", inner, each.intermediate, activation=weights.activation)
+        inner = _with_residual(graph, f"{part}/output", wide, each.output, inner)
+    return _with_residual(graph, f"{name}/widening", inner, layer.widening, states)
 
-    def pooled(self, states: int) -> int:
-        """The mean over each sentence's tokens, [batch, hidden]."""
-        if self.batch == 1:
-            return self.mean(states, [0], "pooled", [1, self.weights.hidden])
-        builder, hidden = self.builder, self.weights.hidden
-        by_sentence = [self.batch, _LENGTH, hidden]
-        apart = self._reshape(
-            states, by_sentence, builder.tensor("states_apart", by_sentence), "states_apart_shape"
-        )
-        means = self.mean(apart, [1], "means", [self.batch, 1, hidden])
-        return self._reshape(
-            means, [self.batch, hidden], builder.tensor("pooled", [self.batch, hidden]), "pooled_shape"
-        )
 
-    def _positions(self, flat: int) -> int:
-        """The first `length` rows of the position table.
+def _with_residual(graph: EncoderGraph, name: str, inputs: int, normed: NormedLinear, residual: int) -> int:
+    """NoNorm of a matrix product and its residual, with the norm folded into the product."""
+    shape = [LENGTH, len(normed.norm.gain)]
+    product = graph.linear(name, inputs, normed.folded())
+    gain = graph.row(f"{name}/gain", normed.norm.gain)
+    return graph.add(f"{name}/sum", product, graph.multiply(f"{name}/residual", residual, gain, shape), shape)
 
-        Their numbers are sliced from a constant, and the rows found as words are: a slice of the table
-        itself would need it in float32.
-        """
-        builder = self.builder
-        shape_options = schema.ShapeOptionsT()
-        shape_options.outType = schema.TensorType.INT32
-        length = builder.operator(
-            _OP.SHAPE, [flat], builder.tensor("length", [1], np.int32), options=shape_options
-        )
-        numbers = np.arange(len(self.weights.positions), dtype=np.int32)
-        found = builder.operator(
-            _OP.STRIDED_SLICE,
-            [
-                builder.constant("position_numbers", numbers),
-                self._ints("positions_begin", [0]),
-                length,
-                self._ints("positions_strides", [1]),
-            ],
-            builder.tensor("positions_read", [_LENGTH], np.int32),
-            options=schema.StridedSliceOptionsT(),
-        )
-        return self._rows("positions", found, self.weights.positions, finer(self.scheme))
 
-    def _rows(self, name: str, numbers: int, table: FloatArray, scheme: Scheme) -> int:
-        """The rows of a table [rows, width] by their numbers [length]."""
-        return self.builder.operator(
-            _OP.EMBEDDING_LOOKUP,
-            [numbers, self.builder.constant(name, quantise(table, scheme))],
-            self.builder.tensor(f"{name}_found", [_LENGTH, table.shape[1]]),
-            version=_LOOKUP_VERSION[scheme],
-        )
-
-    def linear(
-        self, name: str, states: int, linear: Linear, *, rows: int = _LENGTH, head: bool = False
-    ) -> int:
-        builder, scheme = self.builder, finer(self.scheme) if head else self.scheme
-        weight = builder.constant(f"{name}/weight", quantise(linear.weight, scheme))
-        bias = builder.constant(f"{name}/bias", linear.bias.astype(np.float32))
-        options = schema.FullyConnectedOptionsT()
-        options.asymmetricQuantizeInputs = scheme is not Scheme.FLOAT32
-        return builder.operator(
-            _OP.FULLY_CONNECTED,
-            [states, weight, bias],
-            builder.tensor(name, [rows, linear.weight.shape[0]]),
-            version=_FULLY_CONNECTED_VERSION[scheme],
-            options=options,
-        )
-
-    def mean(self, states: int, axes: list[int], name: str, shape: list[int]) -> int:
-        options = schema.ReducerOptionsT()
-        options.keepDims = True
-        return self.builder.operator(
-            _OP.MEAN,
-            [states, self._ints(f"{name}/axes", axes)],
-            self.builder.tensor(name, shape),
-            options=options,
-        )
-
-    def norm(self, name: str, states: int, norm: Norm) -> int:
-        """Layer normalisation (Ba et al. 2016): (x - mean) / sqrt(variance + epsilon) * gain + offset."""
-        builder = self.builder
-        column = [_LENGTH, 1]
-        mean = self.mean(states, [1], f"{name}/mean", column)
-        centred = builder.operator(
-            _OP.SUB, [states, mean], self._states(f"{name}/centred"), options=schema.SubOptionsT()
-        )
-        squared = self._multiply(f"{name}/squared", centred, centred)
-        variance = self.mean(squared, [1], f"{name}/variance", column)
-        epsilon = builder.constant(f"{name}/epsilon", np.asarray([[self.weights.epsilon]], np.float32))
-        shifted = builder.operator(
-            _OP.ADD,
-            [variance, epsilon],
-            builder.tensor(f"{name}/shifted", column),
-            options=schema.AddOptionsT(),
-        )
-        inverse = builder.operator(_OP.RSQRT, [shifted], builder.tensor(f"{name}/inverse", column))
-        scaled = self._multiply(f"{name}/scaled", centred, inverse)
-        gained = self._multiply(f"{name}/gained", scaled, self._row(f"{name}/gain", norm.gain))
-        return builder.operator(
-            _OP.ADD,
-            [gained, self._row(f"{name}/offset", norm.offset)],
-            self._states(name),
-            options=schema.AddOptionsT(),
-        )
-
-    def layer(self, name: str, states: int, layer: LayerWeights) -> int:
-        attended = self.linear(
-            f"{name}/attention_output", self._attention(name, states, layer), layer.attention_output
-        )
-        states = self._residual(f"{name}/attention", states, attended, layer.attention_norm)
-        widened = self.linear(f"{name}/intermediate", states, layer.intermediate)
-        activated = self.builder.operator(
-            _OP.GELU,
-            [widened],
-            self.builder.tensor(f"{name}/gelu", [_LENGTH, layer.intermediate.weight.shape[0]]),
-            options=schema.GeluOptionsT(),
-        )
-        narrowed = self.linear(f"{name}/output", activated, layer.output)
-        return self._residual(f"{name}/feed_forward", states, narrowed, layer.output_norm)
-
-    def _residual(self, name: str, states: int, update: int, norm: Norm) -> int:
-        summed = self._add(states, update, self._states(f"{name}/sum"))
-        return self.norm(f"{name}/norm", summed, norm)
-
-    def _attention(self, name: str, states: int, layer: LayerWeights) -> int:
-        builder, heads = self.builder, self.weights.heads
-        size = self.weights.hidden // heads
-        scale = 1.0 / np.sqrt(size)
-        query_weights = Linear(
-            (layer.query.weight * scale).astype(np.float32), (layer.query.bias * scale).astype(np.float32)
-        )
-        query = self._split_heads(self.linear(f"{name}/query", states, query_weights), f"{name}/query")
-        key = self._split_heads(self.linear(f"{name}/key", states, layer.key), f"{name}/key")
-        value = self._split_heads(self.linear(f"{name}/value", states, layer.value), f"{name}/value")
-        by_key = schema.BatchMatMulOptionsT()
-        by_key.adjY = True
-        scores = builder.operator(
-            _OP.BATCH_MATMUL,
-            [query, key],
-            builder.tensor(f"{name}/scores", [*self._leading, heads, _LENGTH, _LENGTH]),
-            options=by_key,
-        )
-        softmax = schema.SoftmaxOptionsT()
-        softmax.beta = 1.0
-        shares = builder.operator(
-            _OP.SOFTMAX,
-            [scores],
-            builder.tensor(f"{name}/shares", [*self._leading, heads, _LENGTH, _LENGTH]),
-            options=softmax,
-        )
-        context = builder.operator(
-            _OP.BATCH_MATMUL,
-            [shares, value],
-            builder.tensor(f"{name}/context", [*self._leading, heads, _LENGTH, size]),
-            options=schema.BatchMatMulOptionsT(),
-        )
-        by_token = self._swap_heads_and_tokens(context, f"{name}/by_token", [_LENGTH, heads, size])
-        return self._reshape(
-            by_token, [-1, self.weights.hidden], self._states(f"{name}/merged"), f"{name}/merged_shape"
-        )
-
-    def _split_heads(self, states: int, name: str) -> int:
-        """[batch · length, hidden] → [batch, heads, length, hidden / heads]."""
-        heads = self.weights.heads
-        size = self.weights.hidden // heads
-        shape = [*self._leading, _LENGTH, heads, size]
-        split = self._reshape(
-            states, shape, self.builder.tensor(f"{name}/split", shape), f"{name}/split_shape"
-        )
-        return self._swap_heads_and_tokens(split, f"{name}/heads", [heads, _LENGTH, size])
-
-    def _swap_heads_and_tokens(self, tensor: int, name: str, shape: list[int]) -> int:
-        """Exchanges the two dimensions before the last; ``shape`` is the result's, without the batch."""
-        order = [0, 2, 1, 3] if self._leading else [1, 0, 2]
-        return self._transpose(tensor, order, self.builder.tensor(name, [*self._leading, *shape]))
-
-    def _add(self, left: int, right: int, output: int) -> int:
-        return self.builder.operator(_OP.ADD, [left, right], output, options=schema.AddOptionsT())
-
-    def _multiply(self, name: str, left: int, right: int) -> int:
-        return self.builder.operator(_OP.MUL, [left, right], self._states(name), options=schema.MulOptionsT())
-
-    def _row(self, name: str, values: FloatArray) -> int:
-        row: NDArray[np.float32] = values.astype(np.float32).reshape(1, -1)
-        return self.builder.constant(name, row)
-
-    def _reshape(self, tensor: int, shape: list[int], output: int, name: str) -> int:
-        options = schema.ReshapeOptionsT()
-        options.newShape = shape
-        return self.builder.operator(_OP.RESHAPE, [tensor, self._ints(name, shape)], output, options=options)
-
-    def _transpose(self, tensor: int, order: list[int], output: int) -> int:
-        permutation = self._ints(f"permutation{output}", order)
-        return self.builder.operator(
-            _OP.TRANSPOSE, [tensor, permutation], output, options=schema.TransposeOptionsT()
-        )
+def _scaled(query: Linear, heads: int) -> Linear:
+    """The query's product with ``1/sqrt(d)`` inside, d being the width of one head."""
+    scale = np.float32(1.0 / np.sqrt(len(query.bias) // heads))
+    return Linear(query.weight * scale, query.bias * scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.export import LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME, export_bert
+from edge_agent.forge.export import LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME, export_encoder
 from edge_agent.forge.flatbuffer import Quantized
 from edge_agent.forge.quantise import Scheme, bits_of, dequantise, finer, largest_value, quantise
 from edge_agent.inference.runtime import Runner
@@ -57,7 +58,7 @@ def cosine(left: np.ndarray, right: np.ndarray) -> float:
 def test_a_float32_file_equals_the_encoder_at_every_length(
     encoder: JointEncoder, tmp_path: Path, length: int
 ) -> None:
-    export_bert(encoder.export_weights(), tmp_path / "m.tflite", scheme=Scheme.FLOAT32)
+    export_encoder(encoder.export_weights(), tmp_path / "m.tflite", scheme=Scheme.FLOAT32)
     ids = np.random.default_rng(length).integers(0, VOCABULARY, length).tolist()
     run = runner(tmp_path / "m.tflite")
     outputs = run.run(ids)
@@ -71,7 +72,7 @@ def test_a_float32_file_equals_the_encoder_at_every_length(
 def test_an_int8_file_points_the_same_way_as_the_encoder(
     encoder: JointEncoder, tmp_path: Path, scheme: Scheme
 ) -> None:
-    export_bert(encoder.export_weights(), tmp_path / "m.tflite", scheme=scheme)
+    export_encoder(encoder.export_weights(), tmp_path / "m.tflite", scheme=scheme)
     run = runner(tmp_path / "m.tflite")
     for seed in range(10):
         ids = np.random.default_rng(seed).integers(0, VOCABULARY, 12).tolist()
@@ -85,7 +86,7 @@ def test_an_int8_file_points_the_same_way_as_the_encoder(
 def test_a_quantised_file_computes_with_the_very_weights_that_quantising_gave(
     encoder: JointEncoder, tmp_path: Path, scheme: Scheme
 ) -> None:
-    export_bert(encoder.export_weights(), tmp_path / "m.tflite", scheme=scheme)
+    export_encoder(encoder.export_weights(), tmp_path / "m.tflite", scheme=scheme)
     simulated = with_quantised_weights(encoder, scheme)
     run = runner(tmp_path / "m.tflite")
     for seed in range(10):
@@ -117,7 +118,7 @@ def test_int4_halves_the_file(tmp_path: Path) -> None:
     weights = JointEncoder(wide).export_weights()
     sizes = []
     for scheme in (Scheme.INT4_PER_CHANNEL, Scheme.INT8_PER_CHANNEL):
-        export_bert(weights, tmp_path / "m.tflite", scheme=scheme)
+        export_encoder(weights, tmp_path / "m.tflite", scheme=scheme)
         sizes.append((tmp_path / "m.tflite").stat().st_size)
     assert sizes[0] <= 0.62 * sizes[1]
 
@@ -126,7 +127,7 @@ def test_int4_halves_the_file(tmp_path: Path) -> None:
 def test_a_batch_computes_what_its_sentences_compute_alone(
     encoder: JointEncoder, tmp_path: Path, length: int
 ) -> None:
-    export_bert(encoder.export_weights(), tmp_path / "m.tflite", batch=4)
+    export_encoder(encoder.export_weights(), tmp_path / "m.tflite", batch=4)
     run = runner(tmp_path / "m.tflite")
     assert run.batch_size == 4
     batch = np.random.default_rng(length).integers(0, VOCABULARY, (4, length)).tolist()
@@ -140,15 +141,15 @@ def test_a_batch_computes_what_its_sentences_compute_alone(
 
 
 def test_a_second_graph_shares_the_constants_of_the_first(encoder: JointEncoder, tmp_path: Path) -> None:
-    export_bert(encoder.export_weights(), tmp_path / "one.tflite")
-    export_bert(encoder.export_weights(), tmp_path / "two.tflite", batch=4)
+    export_encoder(encoder.export_weights(), tmp_path / "one.tflite")
+    export_encoder(encoder.export_weights(), tmp_path / "two.tflite", batch=4)
     weights = sum(parameter.numel() for parameter in encoder.parameters())
     added = (tmp_path / "two.tflite").stat().st_size - (tmp_path / "one.tflite").stat().st_size
     assert added < weights
 
 
 def test_a_file_without_that_graph_takes_no_batches(encoder: JointEncoder, tmp_path: Path) -> None:
-    export_bert(encoder.export_weights(), tmp_path / "m.tflite")
+    export_encoder(encoder.export_weights(), tmp_path / "m.tflite")
     run = runner(tmp_path / "m.tflite")
     assert run.batch_size == 1
     with pytest.raises(ValueError, match="a batch is"):
@@ -172,10 +173,9 @@ def test_heads_that_do_not_divide_the_width_are_refused_and_no_file_is_left(tmp_
     odd = JointEncoder(
         EncoderShape(vocabulary=10, hidden=6, intermediate=8, layers=1, heads=3, longest=8, labels=2, tags=0)
     )
-    weights = odd.export_weights()
-    broken = type(weights)(**{f: getattr(weights, f) for f in weights.__slots__} | {"heads": 4})
+    broken = replace(odd.export_weights(), heads=4)
     with pytest.raises(ValueError, match="do not divide"):
-        export_bert(broken, tmp_path / "m.tflite")
+        export_encoder(broken, tmp_path / "m.tflite")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from edge_agent.errors import RuntimeFailure
-from edge_agent.forge.export import export_bert
+from edge_agent.forge.export import export_encoder
 from edge_agent.forge.quantise import Scheme
 from edge_agent.inference.runtime import Runner, runtime_info
 from tests.tiny_bundle import build_tiny_bundle
@@ -135,7 +135,7 @@ def test_a_closed_runner_refuses_and_holds_nothing(runner: Runner) -> None:
 
 def test_closing_gives_the_memory_back(tmp_path: Path) -> None:
     """Twenty models of 16 MB, one after the other, stay within the memory of a few."""
-    export_bert(random_encoder(60_000, 32, 4, 5, 1), tmp_path / "wide.tflite", scheme=Scheme.FLOAT32)
+    export_encoder(random_encoder(60_000, 32, 4, 5, 1), tmp_path / "wide.tflite", scheme=Scheme.FLOAT32)
     content = (tmp_path / "wide.tflite").read_bytes()
     size = len(content)
     process = psutil.Process()
