@@ -79,6 +79,12 @@ def read_table(path: Path) -> Table:
     return table
 
 
+def is_json_lines(path: Path) -> bool:
+    """Whether a file is JSON lines, by its name."""
+    kind = Path(path.name.removesuffix(".xz")).suffix.lower()
+    return kind in _SUFFIXES and _SUFFIXES[kind] is None
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's content, decompressed where it is ``.xz``.
 
