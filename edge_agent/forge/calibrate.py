@@ -65,7 +65,7 @@ def calibrate(
     origin = np.asarray(sources)
     strangers = [~inside & (origin == source) for source in sorted(set(origin[~inside]))]
     chosen = float(_THRESHOLDS[0])
-    for threshold in _THRESHOLDS:
+    for threshold in _THRESHOLDS if inside.any() else ():
         accepted = _accepted(probabilities, threshold, margin, out_of_scope)
         if accepted[inside].mean() < accept_in_scope:
             break

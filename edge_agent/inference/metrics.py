@@ -14,10 +14,11 @@ Nothing here knows a model, a file or a clock.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 SlotPair = tuple[str, str]
 """A slot's name and the exact slice of the text that fills it."""
@@ -74,6 +75,21 @@ class Summary:
     out_of_scope: int
     out_of_scope_accepted: float | None
     slots: SlotScores | None
+
+
+@dataclass(frozen=True, slots=True)
+class MacroF1:
+    """The unweighted mean of the classes' F1, over the classes that were expected at least once.
+
+    Attributes:
+        f1: the mean, 0..1.
+        f1_interval: 95 % bootstrap interval of it.
+        by_class: each class's own F1.
+    """
+
+    f1: float
+    f1_interval: Interval
+    by_class: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +156,27 @@ def summarize(outcomes: Iterable[Outcome], *, seed: int = 0) -> Summary:
     )
 
 
+def macro_f1(pairs: Iterable[tuple[str, str]], *, seed: int = 0, rounds: int = 1000) -> MacroF1 | None:
+    """Macro F1 over (expected class, answered class) pairs; None of no pairs.
+
+    A class that was answered but never expected has no F1 of its own; it costs the recall of the others.
+    The interval is a percentile bootstrap over sentences (see :func:`ratio_interval`); a class that a
+    round has not drawn is left out of that round's mean.
+    """
+    cells = Counter(pairs)
+    if not cells:
+        return None
+    kinds = sorted(cells)
+    counts = np.asarray([cells[kind] for kind in kinds], np.float64)
+    classes = sorted({expected for expected, _ in kinds})
+    draws = np.vstack([counts[None, :], _draws(counts, rounds, seed)])
+    scores = np.stack([_class_f1(draws, kinds, name) for name in classes])
+    means = np.nanmean(scores, axis=0)
+    low, high = np.quantile(means[1:], [0.025, 0.975])
+    by_class = {name: float(score) for name, score in zip(classes, scores[:, 0], strict=True)}
+    return MacroF1(float(means[0]), Interval(float(low), float(high)), by_class)
+
+
 def ratio_interval(
     numerators: Sequence[float] | np.ndarray,
     denominators: Sequence[float] | np.ndarray,
@@ -151,7 +188,8 @@ def ratio_interval(
     """Percentile bootstrap interval of sum(numerators) / sum(denominators) over sentences.
 
     Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, section 13.3. Accuracy has hits over
-    ones, F1 has 2·right over 2·right + wrong + missed.
+    ones, F1 has 2·right over 2·right + wrong + missed. Sentences with the same pair of numbers are drawn
+    together, which gives the same distribution and needs memory for the different pairs only.
 
     Raises:
         ValueError: no sentences, or lists of different length.
@@ -159,9 +197,10 @@ def ratio_interval(
     tops, bottoms = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
     if not len(tops) or tops.shape != bottoms.shape:
         raise ValueError("a bootstrap interval needs equally many numerators and denominators, at least one")
-    draws = np.random.default_rng(seed).multinomial(len(tops), np.full(len(tops), 1 / len(tops)), size=rounds)
-    sums = draws @ bottoms
-    ratios = np.divide(draws @ tops, sums, out=np.zeros(rounds), where=sums > 0)
+    kinds, counts = np.unique(np.stack([tops, bottoms], axis=1), axis=0, return_counts=True)
+    draws = _draws(counts.astype(np.float64), rounds, seed)
+    sums = draws @ kinds[:, 1]
+    ratios = np.divide(draws @ kinds[:, 0], sums, out=np.zeros(rounds), where=sums > 0)
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 
@@ -177,6 +216,25 @@ def latency(milliseconds: Sequence[float]) -> Latency:
     values = np.asarray(milliseconds, np.float64)
     p50, p90, p99 = (float(value) for value in np.percentile(values, [50, 90, 99]))
     return Latency(len(values), float(values.mean()), p50, p90, p99, float(values.max()))
+
+
+def _draws(counts: NDArray[np.float64], rounds: int, seed: int) -> NDArray[np.float64]:
+    """How often each kind of sentence is drawn when as many as there are are drawn again, [rounds, kinds]."""
+    total = int(counts.sum())
+    return np.random.default_rng(seed).multinomial(total, counts / total, size=rounds).astype(np.float64)
+
+
+def _class_f1(draws: NDArray[np.float64], kinds: Sequence[tuple[str, str]], name: str) -> NDArray[np.float64]:
+    """F1 of one class in each row of counts, [rows]; NaN where no sentence of the class was drawn."""
+    expected = np.asarray([kind[0] == name for kind in kinds])
+    answered = np.asarray([kind[1] == name for kind in kinds])
+    right = draws[:, expected & answered].sum(axis=1)
+    wanted = draws[:, expected].sum(axis=1)
+    total = wanted + draws[:, answered].sum(axis=1)
+    scores: NDArray[np.float64] = np.divide(
+        2 * right, total, out=np.full(len(draws), np.nan), where=wanted > 0
+    )
+    return scores
 
 
 def _ratio(numerator: int, denominator: int) -> float:
