@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_agent.errors import DataError
+from edge_agent.forge.data.download import Progress, default_cache, download, is_allowed, sha256_of
 from edge_agent.forge.data.examples import read_text
 from edge_agent.forge.toml import parse_toml
 
@@ -37,7 +38,7 @@ class ModelSection(_Section):
     batch: int = Field(default=0, ge=0, le=16)
     """Sentences of one length that the file can take at once; 0 leaves that graph out."""
     ship: str = "teacher"
-    """Which of the run's models becomes the bundle: ``teacher``, or the name of a student or a low-bit model."""
+    """Which of the run's models becomes the bundle: ``teacher``, or a student's or low-bit model's name."""
 
 
 class CardSection(_Section):
@@ -62,6 +63,8 @@ class DataSection(_Section):
     """Where the file can be fetched when no data folder has it."""
     address_sha256: str | None = None
     """Of what the address gives, where that is not byte for byte the file (compressed or not)."""
+    origin: str | None = None
+    """Where the set is published, for those who have to get and convert it themselves."""
     source: str | None = None
     """The set's name in reports; without, the first part of ``file``."""
     weight: float = Field(default=0.0, ge=0)
@@ -95,6 +98,21 @@ class DataSection(_Section):
     drop_matching: str | None = None
     """Rows whose text matches this pattern are dropped."""
     beside_recipe: bool = False
+
+    @model_validator(mode="after")
+    def _is_proven(self) -> DataSection:
+        """An address comes with a sha256: what anyone may have put there is not trained on."""
+        if self.address is not None:
+            if not is_allowed(self.address):
+                raise ValueError("address: data is fetched by https only")
+            if self.fetched_sha256 is None:
+                raise ValueError("address needs sha256, or address_sha256, of what it gives")
+        return self
+
+    @property
+    def fetched_sha256(self) -> str | None:
+        """Of what the address gives."""
+        return self.address_sha256 or self.sha256
 
     @property
     def name(self) -> str:
@@ -220,16 +238,23 @@ class DataFolders:
     Attributes:
         recipe_folder: the folder of the recipe.
         data: the folders of ``--data``, first to last.
+        cache: where downloads are kept; None: the user's cache folder.
+        progress: told (file, bytes so far, bytes in all or None) while one is fetched.
     """
 
     recipe_folder: Path
     data: Sequence[Path] = field(default=())
+    cache: Path | None = None
+    progress: Progress = lambda *_: None
 
     def find(self, section: DataSection) -> Path:
-        """The file of a data section, with its sha256 checked.
+        """The file of a data section: from a data folder, else the cache, else its address.
+
+        What the address gives is kept as it came, so a file ``a.csv.xz`` whose address gives it plain stands
+        in the cache as ``a.csv``; readers take both.
 
         Raises:
-            DataError: absent everywhere, or not the file that the recipe means.
+            DataError: absent everywhere, not the file that the recipe means, or it cannot be fetched.
         """
         folders = [self.recipe_folder] if section.beside_recipe else list(self.data)
         for folder in folders:
@@ -237,8 +262,30 @@ class DataFolders:
             if path.exists():
                 _check_sha256(path, section)
                 return path
-        searched = ", ".join(map(str, folders)) or "nowhere"
-        raise DataError(f"{section.file}: not found in {searched}", hint="give its folder by --data DIR")
+        if section.address is None or section.fetched_sha256 is None:
+            searched = ", ".join(map(str, folders)) or "nowhere"
+            raise DataError(f"{section.file}: not found in {searched}", hint=_where_from(section))
+        return self._fetched(section, section.address, section.fetched_sha256)
+
+    def _fetched(self, section: DataSection, address: str, sha256: str) -> Path:
+        """From the cache, if it still is what it was when it came; else from its address."""
+        cached = (self.cache or default_cache()) / fetched_name(section.file, address)
+        if not cached.is_file() or sha256_of(cached) != sha256:
+            download(address, cached, sha256=sha256, progress=self.progress)
+        return cached
+
+
+def fetched_name(file: str, address: str) -> str:
+    """A file's name in the cache: compressed or not, as its address gives it."""
+    plain = file.removesuffix(".xz")
+    return f"{plain}.xz" if address.endswith(".xz") else plain
+
+
+def _where_from(section: DataSection) -> str:
+    if section.beside_recipe:
+        return "it belongs beside the recipe"
+    origin = f" (the set is from {section.origin})" if section.origin else ""
+    return f"give the folder that holds {section.file} by --data DIR{origin}"
 
 
 def read_recipe(path: Path) -> Recipe:
