@@ -95,6 +95,8 @@ def download(
             )
         Path(temporary).replace(target)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise DataError(
             f"{address}: cannot be fetched: {_reason(error)}",
             hint="try again, or give its folder by --data DIR",
@@ -112,6 +114,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if not is_allowed(newurl):
+            fp.close()
             raise DataError(f"{req.full_url}: it leads to {newurl}, and data is fetched by https only")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 _STOP_WORDS = {
     "en": "the a an and or is are was were do does did have has had i you he she it we they my your "
     "this that to of in on for with at from not what how when where why who can could would "
-    "should will please there be been but if me am its so very",
+    "should will please there be been but if me am its so very "
+    "as by no more his her them than about like just one all out up when some which into",
     "es": "el la los las un una unos unas y o es son era fue estoy está esta están esto ese eso yo tú "
     "mi tu su de del al en por para con sin no que qué cómo como cuándo dónde quién puedo puedes "
     "puede quiero hay me se te lo le muy pero si más ya ha he nos",
