@@ -2,79 +2,177 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_agent.cli.console import JsonOption, console, print_json
+from edge_agent.cli.console import JsonOption, print_json
+from edge_agent.cli.forge_progress import shown_progress
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.forge.training import Progress as TrainingProgress
+    from edge_agent.forge.judge import RunResult
+    from edge_agent.forge.recipe import Recipe
 
-_SECONDS_BETWEEN_LINES = 30
+_RECIPE_SUFFIX = ".toml"
+
+DataOption = Annotated[
+    list[Path] | None,
+    typer.Option("--data", metavar="DIR", help="Folder with data sets; may be repeated."),
+]
 
 app = typer.Typer(
-    help="Make models: train, calibrate, quantise, evaluate (extra \\[forge]).", no_args_is_help=True
+    help="Make models: train, distil, quantise, evaluate (extra \\[forge]).", no_args_is_help=True
 )
 
 
 @app.callback()
 def _about() -> None:
-    """Make models: train, calibrate, quantise, evaluate (extra \\[forge])."""
+    """Make models: train, distil, quantise, evaluate (extra \\[forge])."""
 
 
 @app.command("train")
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The model's recipe, a TOML file.")],
-    data: Annotated[
-        list[Path], typer.Option("--data", metavar="DIR", help="Folder with data sets; may be repeated.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="RECIPE|FILE…", help="A recipe (.toml), or files of texts and labels."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the bundle and the report go.")],
-    smoke: Annotated[bool, typer.Option("--smoke", help="A few steps only, to see that it runs.")] = False,
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run folder. Default: runs/<name of the model>."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the model, where no recipe gives one.")
+    ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="Without a recipe: also make a model of half the size; ship it.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="200 rows and a few steps only, to see that it runs.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model by its recipe, down to a bundle that the daemon can serve and a report.
+    """Train a model, down to a bundle that the daemon can serve and a report.
 
-    Data, training, calibration, int8 export and evaluation on the device's
-    own runtime, seeded. A GPU is used where there is one. A model that misses
-    a gate of its recipe is not written (exit code 1).
+    From a recipe, or from a CSV, TSV or JSONL file with a column of texts and
+    one of labels: nothing else is asked. Data checks, training, distillation,
+    calibration, int8 export and evaluation on the device's own runtime, seeded.
+    Ctrl-C stops it; the same command goes on where it was. A GPU is used where
+    there is one. A model that misses a gate of its recipe is not written
+    (exit code 1).
 
-    [bold]Example[/]
+    [bold]Examples[/]
+      edge-agent forge train opinions.csv
       edge-agent forge train models/recipes/home.toml --data data --out runs/home
     """
+    with _needs_forge():
+        from edge_agent.forge.pipeline import run, run_recipe
+        from edge_agent.forge.plain import recipe_for
+    recipes = [source for source in sources if source.suffix == _RECIPE_SUFFIX]
+    if recipes and (len(sources) > 1 or name is not None or small):
+        raise SettingsError(
+            "one recipe stands alone: it names its data, its model and its students",
+            hint="edge-agent forge train RECIPE --data DIR",
+        )
+    with shown_progress() as shown:
+        if recipes:
+            folder = out or Path("runs") / recipes[0].stem
+            result = run_recipe(
+                recipes[0],
+                data=data or [],
+                out=folder,
+                smoke=smoke,
+                stage=shown.stage,
+                progress=shown.progress,
+            )
+        else:
+            recipe, folders = recipe_for(sources, name=name, small=small, say=shown.stage)
+            folder = out or Path("runs") / recipe.model.name
+            result = run(
+                recipe,
+                folders,
+                out=folder,
+                name="none",
+                smoke=smoke,
+                stage=shown.stage,
+                progress=shown.progress,
+            )
+    _show(result, folder, as_json=as_json)
+
+
+@app.command("distill")
+def distill(
+    run_folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a finished `forge train`: its teacher.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Name of the student.")] = "small",
+    layers: Annotated[int, typer.Option("--layers", min=1, help="Layers of the student.")] = 3,
+    hidden: Annotated[int, typer.Option("--hidden", min=0, help="Its width; 0: the teacher's.")] = 0,
+    intermediate: Annotated[
+        int, typer.Option("--intermediate", min=0, help="Its feed-forward width; 0: the teacher's.")
+    ] = 0,
+    epochs: Annotated[float, typer.Option("--epochs", min=0.0, help="Over the training rows.")] = 0.0,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="In place of epochs.")] = 0,
+    bits: Annotated[int, typer.Option("--bits", min=4, max=8, help="4: also train a 4-bit form of it.")] = 8,
+    ship: Annotated[bool, typer.Option("--ship", help="Make it the run's bundle.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a smaller model that learns from the teacher of a finished run.
+
+    The teacher and the students that the run already has are kept; the report
+    is written anew with all of them side by side.
+
+    [bold]Example[/]
+      edge-agent forge distill runs/opinions --name tiny --layers 4 --hidden 312 --ship
+    """
+    with _needs_forge():
+        from edge_agent.forge.pipeline import run_again
+        from edge_agent.forge.recipe import StudentSection, with_student
+    if bits not in (4, 8):
+        raise SettingsError(f"--bits {bits} is not made here", hint="4 or 8")
+
+    def change(recipe: Recipe) -> Recipe:
+        student = StudentSection(
+            name=name, layers=layers, hidden=hidden, intermediate=intermediate, epochs=epochs, steps=steps
+        )
+        return with_student(recipe, student, four_bits=bits == 4, ship=ship)
+
+    with shown_progress() as shown:
+        result = run_again(run_folder, change, data=data or [], stage=shown.stage, progress=shown.progress)
+    _show(result, run_folder, as_json=as_json)
+
+
+@contextmanager
+def _needs_forge() -> Iterator[None]:
+    """Turns a missing package of the extra into a line with its remedy."""
     try:
-        from edge_agent.forge.pipeline import run_recipe
+        yield
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("edge_agent"):
             raise
         raise SettingsError(
             f"forge needs the Python package {error.name}", hint="pip install 'edge-agent[forge]'"
         ) from error
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    out_console = console(stderr=True)
-    said_at = time.monotonic()
-    with Progress(*columns, console=out_console) as bars:
-        bar = bars.add_task("training", total=None, visible=False)
 
-        def on_step(step: TrainingProgress) -> None:
-            nonlocal said_at
-            if out_console.is_terminal:
-                loss = f"loss {step.loss:.3f}"
-                bars.update(bar, completed=step.step, total=step.steps, visible=True, description=loss)
-            elif time.monotonic() - said_at > _SECONDS_BETWEEN_LINES or step.step == step.steps:
-                said_at = time.monotonic()  # a log has no use for a bar
-                left = step.seconds_left / 60
-                bars.print(f"step {step.step} of {step.steps}, loss {step.loss:.3f}, {left:.0f} min left")
-
-        result = run_recipe(recipe, data=data, out=out, smoke=smoke, stage=bars.print, progress=on_step)
+def _show(result: RunResult, folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {"bundle": result.bundle, "missed_gates": result.missed, "figures": result.figures}, indent=2
         )
-    else:
-        typer.echo(f"{result.bundle}")
+        return
+    for line in _summary(result, folder):
+        typer.echo(line)
+
+
+def _summary(result: RunResult, folder: Path) -> Sequence[str]:
+    return [
+        f"bundle  {result.bundle}",
+        f"report  {folder / 'report.md'}",
+        f"try it  edge-agent predict --model {result.bundle} 'a text'",
+    ]

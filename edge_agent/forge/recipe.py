@@ -8,8 +8,10 @@ the gates. Paths of data are looked for in the folders of ``--data``; files that
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +21,12 @@ from edge_agent.errors import DataError
 from edge_agent.forge.data.download import Progress, default_cache, download, is_allowed, sha256_of
 from edge_agent.forge.data.examples import read_text
 from edge_agent.forge.toml import parse_toml
+
+TEACHER = "teacher"
+"""Name of the model that the labels train."""
+
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_FOUR_BIT_SHARE = 0.4
 
 
 class _Section(BaseModel):
@@ -230,6 +238,24 @@ class Recipe(_Section):
     targets: tuple[GateSection, ...] = ()
     """What the recipe aims at: the report says of each whether it is met, or by how much it is missed."""
 
+    @model_validator(mode="after")
+    def _check_names(self) -> Recipe:
+        names = [TEACHER]
+        for student in self.student:
+            names.append(student.name)
+        for low in self.low_bit:
+            if low.of not in names:
+                raise ValueError(f"low_bit {low.name} is of {low.of}, but the models are {', '.join(names)}")
+            names.append(low.name)
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two models are called {name}")
+            if not _MODEL_NAME.fullmatch(name):
+                raise ValueError(f"a model is called {name!r}; letters, digits, - and _ are allowed")
+        if self.model.ship not in names:
+            raise ValueError(f"model.ship is {self.model.ship}, but the models are {', '.join(names)}")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class DataFolders:
@@ -288,19 +314,55 @@ def _where_from(section: DataSection) -> str:
     return f"give the folder that holds {section.file} by --data DIR{origin}"
 
 
+def with_student(
+    recipe: Recipe, student: StudentSection, *, four_bits: bool = False, ship: bool = False
+) -> Recipe:
+    """The recipe with one student more, or in place of the one of that name.
+
+    Args:
+        recipe: a recipe.
+        student: the student; of neither steps nor epochs, it learns as long as the teacher.
+        four_bits: also a 4-bit form of it, ``<name>-int4``.
+        ship: whether it, in 4 bits where that is asked for, becomes the bundle.
+
+    Raises:
+        DataError: a name that cannot be.
+    """
+    if not student.epochs and not student.steps:
+        length = recipe.training.model_dump(include={"epochs", "steps"})
+        student = student.model_copy(update=length)
+    low_name = f"{student.name}-int4"
+    tables = recipe.model_dump()
+    tables["student"] = [s for s in tables["student"] if s["name"] != student.name]
+    tables["student"].append(student.model_dump())
+    tables["low_bit"] = [s for s in tables["low_bit"] if s["name"] != low_name]
+    if four_bits:
+        shorter = {
+            "epochs": student.epochs * _FOUR_BIT_SHARE,
+            "steps": ceil(student.steps * _FOUR_BIT_SHARE),
+        }
+        tables["low_bit"].append({"name": low_name, "of": student.name, "bits": 4, **shorter})
+    if ship:
+        tables["model"]["ship"] = low_name if four_bits else student.name
+    return _validated(tables, "the student")
+
+
 def read_recipe(path: Path) -> Recipe:
     """Reads and checks a recipe.
 
     Raises:
         DataError: not TOML, or an entry that is unknown or out of range; names it.
     """
-    table: dict[str, Any] = parse_toml(read_text(path), str(path))
+    return _validated(parse_toml(read_text(path), str(path)), str(path))
+
+
+def _validated(tables: Mapping[str, Any], name: str) -> Recipe:
     try:
-        return Recipe.model_validate(table)
+        return Recipe.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path}: {place}: {first['msg']}") from error
+        raise DataError(": ".join(filter(None, (name, place, first["msg"])))) from error
 
 
 def _check_sha256(path: Path, section: DataSection) -> None:

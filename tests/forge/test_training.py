@@ -1,0 +1,103 @@
+"""The training loop: it learns, and a run that was stopped ends as one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from edge_agent.errors import DataError
+from edge_agent.forge.batches import Batch
+from edge_agent.forge.encoder import JointEncoder
+from edge_agent.forge.finetune import FineTuning, label_loss
+from edge_agent.forge.recipe import Schedule
+from edge_agent.forge.training import Progress, steps_of, train
+from tests.forge.small_encoder import random_batches, small_encoder
+
+SCHEDULE = Schedule(steps=24, learning_rate=2e-3, head_learning_rate=5e-3, average_decay=0.8)
+
+
+def stream(first: int) -> Iterator[Batch]:
+    return islice(random_batches(), first, SCHEDULE.steps)
+
+
+def run(model: JointEncoder, checkpoint: Path, stop_at: int | None = None) -> list[Progress]:
+    seen: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.step == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    objective = FineTuning(model)
+    train(objective, stream, SCHEDULE, name="m", steps=SCHEDULE.steps, checkpoint=checkpoint, report=report)
+    return seen
+
+
+def test_the_loss_falls_and_the_model_ends_ready_to_answer(tmp_path: Path) -> None:
+    model = small_encoder()
+    batch = next(random_batches())
+    before = FineTuning(model).loss(batch, 0).item()
+    seen = run(model, tmp_path / "c.pt")
+    assert FineTuning(model).loss(batch, 0).item() < before
+    assert (seen[-1].step, seen[-1].seconds_left) == (24, 0)
+    assert not model.training
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stopped_run_resumes_to_the_result_of_an_unbroken_one(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    whole = small_encoder()
+    torch.manual_seed(7)
+    run(whole, tmp_path / "whole.pt")
+    torch.manual_seed(7)
+    broken = small_encoder()
+    torch.manual_seed(7)
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, tmp_path / "broken.pt", stop_at=10)
+    resumed = small_encoder(5)  # another start: all that counts is in the checkpoint
+    steps = run(resumed, tmp_path / "broken.pt")
+    assert steps[0].step == 12  # the signal came after step 10, and step 11 was finished first
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_the_handlers_of_signals_are_given_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run(small_encoder(), tmp_path / "c.pt")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_soft_labels_teach_in_place_of_hard_ones() -> None:
+    batch = next(random_batches())
+    logits = torch.zeros(8, 4)
+    logits[:, 2] = 5.0
+    soft = torch.zeros(8, 4)
+    soft[:, 2] = 1.0
+    agreeing = replace(batch, probabilities=soft)
+    assert float(label_loss(logits, agreeing)) < 0.05 < float(label_loss(logits, batch))
+
+
+def test_the_weight_of_a_sentence_is_its_share_of_the_loss() -> None:
+    batch = next(random_batches())
+    logits = torch.randn(8, 4)
+    weights = torch.zeros(8)
+    weights[3] = 2.0
+    one = replace(batch, weights=weights)
+    expected = torch.nn.functional.cross_entropy(logits[3:4], batch.labels[3:4])
+    torch.testing.assert_close(label_loss(logits, one), expected)
+
+
+def test_steps_are_named_or_counted_from_epochs() -> None:
+    assert steps_of(Schedule(steps=7, epochs=2), 100) == 7
+    assert steps_of(Schedule(epochs=2, batch_size=32), 100) == 7
+    with pytest.raises(DataError, match="steps, or epochs"):
+        steps_of(Schedule(), 100)
+    with pytest.raises(DataError, match="steps, or epochs"):
+        steps_of(Schedule(epochs=2), 0)
