@@ -198,9 +198,10 @@ class Encoder(nn.Module, ABC):
 
 
 def _no_head(hidden: int) -> nn.Linear:
-    """A head without rows, which the usual initialisation would warn of."""
-    head = nn.utils.skip_init(nn.Linear, hidden, 0)  # type: ignore[no-untyped-call]
-    assert isinstance(head, nn.Linear)
+    """A head without rows, made by hand: the usual initialisation warns of one."""
+    head = nn.Linear(hidden, 1)
+    head.out_features = 0
+    head.weight, head.bias = nn.Parameter(torch.empty(0, hidden)), nn.Parameter(torch.empty(0))
     return head
 
 
