@@ -39,11 +39,11 @@ class Reading:
 
     Attributes:
         logits: uncalibrated label logits, float32 [sentences, labels].
-        spans: the slots decoded of each sentence, whatever its confidence.
+        slots: those decoded of each sentence, whatever its confidence; None for a model without slots.
     """
 
     logits: NDArray[np.float32]
-    spans: tuple[tuple[SlotPair, ...], ...]
+    slots: tuple[tuple[Slot, ...], ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class Answer:
         label: the best guess.
         recognized: whether threshold, margin and scope let it through.
         logits: label logits, float32 [labels].
-        spans: the slots decoded, recognized or not.
+        slots: those decoded, recognized or not; None for a model without slots.
     """
 
     label: str
     recognized: bool
     logits: NDArray[np.float32]
-    spans: tuple[SlotPair, ...]
+    slots: tuple[Slot, ...] | None
 
 
 def labelled(examples: Sequence[Example]) -> tuple[Example, ...]:
@@ -71,26 +71,25 @@ def labelled(examples: Sequence[Example]) -> tuple[Example, ...]:
 def read_sentences(model: Model, examples: Sequence[Example]) -> Reading:
     """One pass of the model over the sentences."""
     rows: list[NDArray[np.float32]] = []
-    spans: list[tuple[SlotPair, ...]] = []
+    slots: list[tuple[Slot, ...]] = []
     tags = model.manifest.slot_tags
     for example in examples:
         analysis = model.analyse(example.text, top_k=0)
         rows.append(analysis.label_logits)
-        found: tuple[Slot, ...] = ()
         if analysis.slot_logits is not None:
-            found = decode_slots(example.text, analysis.encoding, analysis.slot_logits, tags)
-        spans.append(tuple((slot.name, slot.value) for slot in found))
-    width = len(model.manifest.labels)
-    return Reading(np.asarray(rows, np.float32).reshape(len(rows), width), tuple(spans))
+            slots.append(decode_slots(example.text, analysis.encoding, analysis.slot_logits, tags))
+    logits = np.asarray(rows, np.float32).reshape(len(rows), len(model.manifest.labels))
+    return Reading(logits, tuple(slots) if tags else None)
 
 
 def decided(reading: Reading, labels: Sequence[str], calibration: Calibration) -> list[Answer]:
     """What the device would answer under a calibration, one a sentence."""
     outside = OUT_OF_SCOPE if OUT_OF_SCOPE in labels else None
     answers = []
-    for logits, spans in zip(reading.logits, reading.spans, strict=True):
+    for index, logits in enumerate(reading.logits):
         decision = decide(logits, labels, calibration, out_of_scope=outside, top_k=0)
-        answers.append(Answer(decision.best, decision.recognized, logits, spans))
+        slots = reading.slots[index] if reading.slots is not None else None
+        answers.append(Answer(decision.best, decision.recognized, logits, slots))
     return answers
 
 
@@ -168,9 +167,9 @@ def _group_figures(
     found["out_of_scope_argmax_recall"] = share(answer.label == OUT_OF_SCOPE for answer in outside)
     if slots is not None:
         spans = slot_scores(
-            (_expected_slots(example), answer.spans)
+            (_expected_spans(example), _answered_spans(answer))
             for example, answer in pairs
-            if example.label != OUT_OF_SCOPE and example.spans is not None
+            if _has_slots_to_find(example, answer)
         )
         assert spans is not None
         found |= _slot_figures("slot", slots) | _slot_figures("span", asdict(spans))
@@ -181,18 +180,31 @@ def _group_figures(
 
 def _outcome(example: Example, answer: Answer) -> Outcome:
     """What was expected and what came, as the metrics take it."""
-    in_scope = example.label != OUT_OF_SCOPE
+    expected: list[SlotPair] | None = None
+    if _has_slots_to_find(example, answer):
+        expected = [(span.name, example.text[span.start : span.end]) for span in example.spans or ()]
+    answered = answer.slots if answer.recognized and answer.slots is not None else ()
     return Outcome(
-        expected=example.label if in_scope else None,
+        expected=example.label if example.label != OUT_OF_SCOPE else None,
         best=answer.label,
         recognized=answer.recognized,
-        expected_slots=_expected_slots(example) if in_scope and example.spans is not None else None,
-        slots=answer.spans if answer.recognized else (),
+        expected_slots=expected,
+        slots=[(slot.name, slot.value) for slot in answered],
     )
 
 
-def _expected_slots(example: Example) -> list[SlotPair]:
-    return [(span.name, example.text[span.start : span.end]) for span in example.spans or ()]
+def _has_slots_to_find(example: Example, answer: Answer) -> bool:
+    """Whether a sentence counts for slots: in scope, annotated, and asked of a model that has them."""
+    return example.label != OUT_OF_SCOPE and example.spans is not None and answer.slots is not None
+
+
+def _expected_spans(example: Example) -> list[SlotPair]:
+    """Names and places, as seqeval and the CoNLL script compare them."""
+    return [(span.name, f"{span.start}-{span.end}") for span in example.spans or ()]
+
+
+def _answered_spans(answer: Answer) -> list[SlotPair]:
+    return [(slot.name, f"{slot.start}-{slot.end}") for slot in answer.slots or ()]
 
 
 def _slot_figures(prefix: str, scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,11 +43,11 @@ class Floor:
     sentences: int
 
     def read(self, examples: Sequence[Example]) -> Reading:
-        """Its scores in the place of logits; it finds no slots."""
+        """Its scores in the place of logits; it has no slots."""
         scores = np.full((len(examples), len(self.labels)), -10.0, np.float32)
         if examples:
             scores[:, self._columns()] = self._scores([example.text for example in examples])
-        return Reading(scores, ((),) * len(examples))
+        return Reading(scores, None)
 
     def _columns(self) -> list[int]:
         return [self.labels.index(label) for label in self.classifier.classes_]

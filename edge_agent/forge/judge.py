@@ -4,8 +4,8 @@ Each model is calibrated on dev with the logits of the file that will serve, sin
 and judged in that form and in float32. Every figure comes from the device's own code and runtime. The test
 split is read once, after everything is chosen; nothing here looks at it before.
 
-Under the run folder: ``models/<name>/{float32,quantised}`` for every model, ``bundle`` (or ``rejected``, where
-a gate is missed) for the one that ships, and the report.
+Under the run folder: ``models/<name>/{float32,quantised}`` for every model, ``bundle`` for the one that ships
+(``rejected`` where it misses a gate), and the report.
 """
 
 from __future__ import annotations

@@ -10,8 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.forge.recipe import Recipe
-from edge_agent.forge.report import figure_cells, figure_columns
-from edge_agent.forge.tables import count, distinct, number, percent, table
+from edge_agent.forge.tables import (
+    count,
+    distinct,
+    figure_cells,
+    figure_columns,
+    number,
+    percent,
+    short_scheme,
+    table,
+)
 
 
 def render_model_card(recipe: Recipe, labels: tuple[str, ...], found: Mapping[str, Any]) -> str:
@@ -55,9 +63,9 @@ def render_model_card(recipe: Recipe, labels: tuple[str, ...], found: Mapping[st
 def _figures(found: Mapping[str, Any]) -> list[str]:
     own = found["models"][found["model"]["ship"]]
     lines = [
-        f"{own['scheme']} on {found['provenance'].get('runtime', 'the device runtime')}; brackets hold 95 % "
-        "bootstrap intervals. Accuracy looks at the best guess over the sentences in scope. Span F1 is "
-        "micro-averaged over (name, exact words) in all of them; gated, over what the device would answer. "
+        f"{short_scheme(own['scheme'])} on {found['provenance'].get('runtime', 'the device runtime')}; "
+        "brackets hold 95 % bootstrap intervals. Accuracy looks at the best guess over the sentences in scope. Span F1 is "
+        "micro-averaged over (name, exact place) in all of them; gated, over what the device would answer. "
         "Thresholds were chosen on dev; nothing was chosen on test.",
         "",
     ]
@@ -79,8 +87,8 @@ def _figures(found: Mapping[str, Any]) -> list[str]:
     calibration = own["calibration"]
     if calibration:
         lines += [
-            f"An answer needs a calibrated confidence of {calibration['threshold']:g}. Expected calibration error "
-            f"on dev: {calibration['error_after']:.3f}. The quantised file keeps "
+            f"An answer needs a calibrated confidence of {calibration['threshold']:g}. "
+            f"Expected calibration error on dev: {calibration['error_after']:.3f}. The quantised file keeps "
             f"{percent(own['relations'].get('quantised_keeps'))} of the float32 model's accuracy on dev.",
             "",
         ]
@@ -99,6 +107,7 @@ def _learned_from(found: Mapping[str, Any]) -> str:
     if own["teacher"] is None or relations.get("keeps") is None:
         return "Fine-tuned on the labels."
     return (
-        f"It learned from {own['teacher']} and keeps {percent(relations['keeps'], 1)} of its accuracy on dev at "
-        f"{number(relations['speedup'], 1)} × its speed and {percent(relations['size_share'], 0)} of its size."
+        f"It learned from {own['teacher']} and keeps {percent(relations['keeps'], 1)} of its quality on dev "
+        f"at {number(relations['speedup'], 1)} × its speed and {percent(relations['size_share'], 0)} of its "
+        "size."
     )

@@ -39,7 +39,7 @@ def run_points(found: Mapping[str, Any]) -> list[Point]:
     points = []
     for name, model in found["models"].items():
         if model["role"] == "teacher":
-            points.append(_point(f"{name} fp32", "teacher float32", model["float32"], split, length))
+            points.append(_point("fp32", "teacher float32", model["float32"], split, length))
         points.append(_point(name, model["role"], model["quantised"], split, length))
     return [point for point in points if point is not None]
 

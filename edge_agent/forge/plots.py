@@ -66,23 +66,23 @@ def plot_out_of_scope(
     figure, axes = _axes(
         "in-scope sentences answered, %", "out-of-scope sentences turned away, %", "Out of scope"
     )
-    least = 100.0
+    marks: list[tuple[float, float]] = []
+    below: list[float] = []
     for name, colour in (("dev", "#d1701a"), ("test", "#1f5fa8")):
-        points = curves.get(name, ())
-        if not points:
+        if not curves.get(name):
             continue
-        xs = [100 * p["in_scope_accepted"] for p in points]
-        ys = [100 * p["out_of_scope_recall"] for p in points]
+        xs = [100 * point["in_scope_accepted"] for point in curves[name]]
+        ys = [100 * point["out_of_scope_recall"] for point in curves[name]]
         axes.plot(xs, ys, color=colour, linewidth=1.6, label=name)
-        mark = chosen[name]
-        x, y = 100 * mark["in_scope_accepted"], 100 * mark["out_of_scope_recall"]
+        x, y = 100 * chosen[name]["in_scope_accepted"], 100 * chosen[name]["out_of_scope_recall"]
         axes.plot(
-            [x], [y], marker="X", markersize=10, color=colour, linestyle="", label=f"{name}, as it ships"
+            [x], [y], marker="X", markersize=9, color=colour, linestyle="", label=f"{name}, as it ships"
         )
-        least = min(least, x, y, *[own_y for own_x, own_y in zip(xs, ys, strict=True) if own_x > 50])
-    floor = max(0.0, min(50.0, 10 * (least // 10)))
-    axes.set_xlim(50, 101)
-    axes.set_ylim(floor, 101)
+        marks.append((x, y))
+        below += [own_y for own_x, own_y in zip(xs, ys, strict=True) if own_x <= 99.5]
+    axes.set_xlim(max(0.0, min(80.0, *(10 * (x // 10) - 10 for x, _ in marks))), 100.6)
+    low = min([y for _, y in marks] + below)
+    axes.set_ylim(max(0.0, min(80.0, 10 * (low // 10) - 10)), 101)
     axes.legend(loc="lower left", frameon=False)
     _save(figure, path)
 
@@ -100,7 +100,7 @@ def plot_pareto(path: Path, panels: Mapping[str, Sequence[Point]], quality: str,
 
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    size = (6.2, 4.6) if len(panels) == 1 else (4.0 * columns, 3.3 * rows + 0.5)
+    size = (6.2, 4.6) if len(panels) == 1 else (3.1 * columns, 2.7 * rows + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for index, axes in enumerate(grid.flat):
@@ -158,33 +158,53 @@ def _draw_panel(axes: Any, title: str, points: Sequence[Point]) -> None:
 def _room(axes: Any, points: Sequence[Point]) -> None:
     """Limits that leave place for names and do not blow up differences of nothing."""
     times = [p.milliseconds for p in points]
-    axes.set_xlim(min(times) / 1.6, max(times) * 2.0)
+    axes.set_xlim(min(times) / 2.2, max(times) * 1.5)
     ends = [100 * v for p in points for v in (p.quality, p.low, p.high) if v is not None]
     low, high = min(ends), max(ends)
     margin = max(0.12 * (high - low), 0.5)
-    axes.set_ylim(low - margin, min(high + margin, 101.5))
+    axes.set_ylim(low - margin, min(high + margin, 100.4))
 
 
 def _name_points(axes: Any, points: Sequence[Point]) -> None:
-    """Each name beside its point; of two names that would meet, the later is moved down."""
+    """Each name beside its point: left where another point stands right, lower where two would meet."""
+    from matplotlib.patheffects import withStroke
+
     low, high = axes.get_ylim()
-    step = (high - low) / 14
-    placed: list[tuple[float, float]] = []
+    step = (high - low) / 13
+    placed: list[tuple[bool, float, float]] = []
     for point in sorted(points, key=lambda p: (-p.quality, p.milliseconds)):
-        y = 100 * point.quality
-        while any(abs(y - other) < step and 0.45 < point.milliseconds / x < 2.2 for x, other in placed):
+        y, left = 100 * point.quality, _is_crowded_right(point, points, step)
+        while any(
+            side == left and abs(y - other) < step and 0.4 < point.milliseconds / x < 2.5
+            for side, x, other in placed
+        ):
             y -= step / 4
-        placed.append((point.milliseconds, y))
+        placed.append((left, point.milliseconds, y))
         axes.annotate(
             point.name,
             (point.milliseconds, y),
-            xytext=(6, 0),
+            xytext=(-6 if left else 6, 0),
             textcoords="offset points",
+            ha="right" if left else "left",
             va="center",
             fontsize=8,
             color=_INK,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
             zorder=4,
         )
+
+
+def _is_crowded_right(point: Point, points: Sequence[Point], step: float) -> bool:
+    """Whether a name right of the point would lie on another one, or beyond the right edge."""
+    slowest = max(other.milliseconds for other in points)
+    if point.milliseconds == slowest and len(points) > 1:
+        return True
+    return any(
+        1.0 < other.milliseconds / point.milliseconds < 1.5
+        and abs(other.quality - point.quality) * 100 < step
+        for other in points
+        if other is not point
+    )
 
 
 def _legend_below(figure: Any, kinds: Sequence[str]) -> None:

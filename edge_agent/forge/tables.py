@@ -6,6 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 UNKNOWN = "–"
+_FIGURES = (
+    ("intent_accuracy", "accuracy"),
+    ("macro_f1", "macro F1"),
+    ("macro_f1_of_present", "macro F1, classes of the set"),
+    ("span_f1", "span F1"),
+    ("slot_f1", "slot F1, gated"),
+    ("out_of_scope_recall", "out of scope turned away"),
+    ("cosine", "cosine with the teacher"),
+    ("spearman", "rank correlation of similarities"),
+)
+"""Figure and heading, in the order of the columns."""
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -54,3 +65,34 @@ def distinct(split: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if all(split[other] != summary for other in names):
             names.append(name)
     return names
+
+
+def target_cells(target: Mapping[str, Any]) -> list[str]:
+    """A gate or target as cells: figure, what is asked, what was reached, whether that is enough."""
+    bounds = (("≥", target["at_least"]), ("≤", target["at_most"]))
+    asked = ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+    verdict = "met"
+    if not target["met"]:
+        short = target["short_by"]
+        verdict = "not measured" if short is None else f"**missed by {short:.4f}**"
+    return [f"`{target['metric']}`", asked, number(target["value"], 4), verdict]
+
+
+def short_scheme(scheme: str) -> str:
+    """``int8`` of ``int8-per-channel``."""
+    return scheme.removesuffix("-per-channel")
+
+
+def figure_columns(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Figures that at least one of the groups has, with their headings."""
+    columns = [(figure, words) for figure, words in _FIGURES if present(groups, figure)]
+    same = all(group.get("macro_f1") == group.get("macro_f1_of_present") for group in groups)
+    return [column for column in columns if not (same and column[0] == "macro_f1_of_present")]
+
+
+def figure_cells(group: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> list[str]:
+    """A group's figures as cells; a mean cosine is a number, the others are shares."""
+    return [
+        number(group.get(figure), 4) if figure in ("cosine", "spearman") else with_interval(group, figure)
+        for figure, _ in columns
+    ]
