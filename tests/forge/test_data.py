@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,31 @@ def test_the_same_seed_draws_the_same_sentences() -> None:
     other = Mixture(sets, swap_share=0.5, noise_share=0.5, seed=5).draw(50)
     assert first == again
     assert first != other
+
+
+def test_balance_decides_between_frequency_and_equality() -> None:
+    common = [Example(f"common {n}", "common", "en", (), "t") for n in range(90)]
+    rare = [Example(f"rare {n}", "rare", "en", (), "t") for n in range(10)]
+
+    def share_of_rare(balance: float) -> float:
+        mixture = Mixture(
+            [WeightedSet(1, [*common, *rare])], swap_share=0, noise_share=0, seed=1, balance=balance
+        )
+        return sum(example.label == "rare" for example in mixture.draw(2_000)) / 2_000
+
+    assert share_of_rare(1.0) == pytest.approx(0.1, abs=0.03)
+    assert share_of_rare(0.0) == pytest.approx(0.5, abs=0.04)
+
+
+def test_variety_keeps_weight_and_soft_labels_and_leaves_translated_sentences_alone() -> None:
+    soft = replace(KITCHEN, weight=0.5, probabilities=(("On", 0.9), ("Off", 0.1)))
+    translated = replace(KITCHEN, teacher_text="turn on the light")
+    pools = ValuePools([KITCHEN, BATH])
+    for seed in range(40):
+        generator = random.Random(seed)
+        varied = add_noise(pools.swap(soft, 1.0, generator), generator)
+        assert (varied.weight, varied.probabilities) == (0.5, soft.probabilities)
+        assert add_noise(pools.swap(translated, 1.0, generator), generator) == translated
 
 
 def test_only_the_first_piece_of_a_word_carries_its_tag() -> None:

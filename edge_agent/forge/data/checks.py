@@ -20,6 +20,7 @@ _NAMED_AT_MOST = 5
 _MANY_DUPLICATES = 0.1
 _MANY_NEAR_DUPLICATES = 0.05
 _MANY_LONG = 0.05
+_FEW_STRANGERS, _MANY_STRANGERS = 0.002, 0.1  # of a language's rows; a light guess errs in fewer
 _GREAT_IMBALANCE = 20.0
 _OVERWHELMING_SHARE = 0.8
 _SUM_TOLERANCE = 0.01
@@ -215,9 +216,11 @@ def _languages(splits: _Splits) -> Iterator[Finding]:
             others.setdefault((example.lang, guess), []).append(example)
     total = Counter(example.lang for example in splits.everything)
     for (said, guess), found in sorted(others.items()):
-        if len(found) >= _FEW_EXAMPLES or len(found) > 0.02 * total[said]:
+        if len(found) >= max(_FEW_EXAMPLES, _FEW_STRANGERS * total[said]):
             message = f"said to be {said!r}, looking like {guess!r}: {_rows(len(found))}{_places(found)}"
-            yield Finding("warning" if len(found) > 0.1 * total[said] else "note", message, len(found))
+            yield Finding(
+                "warning" if len(found) > _MANY_STRANGERS * total[said] else "note", message, len(found)
+            )
 
 
 def _soft_labels(splits: _Splits) -> Iterator[Finding]:
