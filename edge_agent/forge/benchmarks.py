@@ -76,13 +76,9 @@ def write_benchmarks(folder: Path, runs: Mapping[str, Found]) -> None:
         runs: as :func:`read_runs` gives them, at least one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    panels = {name: run_points(found) for name, found in runs.items()}
-    plot_pareto(
-        folder / "pareto.png",
-        {name: points for name, points in panels.items() if points},
-        "quality, %",
-        "latency, ms",
-    )
+    panels = {name: points for name, found in runs.items() if (points := run_points(found))}
+    if panels:
+        plot_pareto(folder / "pareto.png", panels, "quality, %", "latency at 32 tokens, ms")
     content = json.dumps({name: _figures_of(found) for name, found in runs.items()}, indent=1)
     write_atomic(folder / "benchmarks.json", (content + "\n").encode())
     write_atomic(folder / "BENCHMARKS.md", render_benchmarks(runs).encode())

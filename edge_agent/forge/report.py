@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.files import write_atomic
-from edge_agent.forge.pareto import QUALITY_WORDS, run_points, time_words
+from edge_agent.forge.pareto import QUALITY_WORDS, judged_split, run_points, time_words
 from edge_agent.forge.plots import plot_out_of_scope, plot_pareto, plot_reliability
 from edge_agent.forge.sections import SECTIONS
 
@@ -27,13 +27,12 @@ def write_report(out: Path, found: Found) -> None:
         found: the figures, as :mod:`edge_agent.forge.judge` collects them.
     """
     shipped = found["models"][found["model"]["ship"]]
-    plots = {"pareto.png": "quality against latency"}
-    plot_pareto(
-        out / "pareto.png",
-        {found["model"]["name"]: run_points(found)},
-        QUALITY_WORDS[_kind(found)],
-        time_words(found),
-    )
+    plots: dict[str, str] = {}
+    points = run_points(found)
+    if points:
+        plots["pareto.png"] = "quality against latency"
+        words = QUALITY_WORDS[found["model"]["task"]], f"{time_words(found)} ({judged_split(found)})"
+        plot_pareto(out / "pareto.png", {found["model"]["name"]: points}, *words)
     if shipped["calibration"]:
         plots["calibration.png"] = "reliability"
         plot_reliability(out / "calibration.png", shipped["reliability"])
@@ -72,7 +71,3 @@ def render_report(found: Found, plots: Mapping[str, str]) -> str:
     for section in SECTIONS:
         lines += section(found, plots)
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _kind(found: Found) -> str:
-    return str(found["model"]["task"])

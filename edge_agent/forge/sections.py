@@ -65,7 +65,11 @@ def _models(found: Found, plots: Plots) -> list[str]:
             header = ["model", "weights", *(words for _, words in columns)]
             cells = [[*name, *figure_cells(group, columns)] for name, group in rows]
             lines += [f"### On {split}", "", *table(header, cells)]
-    return [*lines, f"![{plots['pareto.png']}](pareto.png)", ""]
+    return [*lines, *_picture(plots, "pareto.png")]
+
+
+def _picture(plots: Plots, name: str) -> list[str]:
+    return [f"![{plots[name]}]({name})", ""] if name in plots else []
 
 
 def _model_rows(found: Found, split: str) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
@@ -176,29 +180,21 @@ def _groups(found: Found, _: Plots) -> list[str]:
         groups = model["quantised"][split]
         names = distinct(groups)
         columns = figure_columns([groups[name] for name in names])
-        quality = columns[0][0] if columns else ""
-        header = [
-            "group",
-            "sentences",
-            *(words for _, words in columns),
-            f"float32 {columns[0][1]}",
-            "accepted",
-        ]
-        rows = (
+        if not columns:
+            continue
+        first, words = columns[0]
+        header = ["group", "sentences", *(words for _, words in columns), f"float32 {words}", "accepted"]
+        rows = [
             [
-                [
-                    name,
-                    count(groups[name]["sentences"]),
-                    *figure_cells(groups[name], columns),
-                    percent(model["float32"][split][name].get(quality)),
-                    percent(groups[name].get("in_scope_accepted")),
-                ]
-                for name in names
+                name,
+                count(groups[name]["sentences"]),
+                *figure_cells(groups[name], columns),
+                percent(model["float32"][split][name].get(first)),
+                percent(groups[name].get("in_scope_accepted")),
             ]
-            if columns
-            else []
-        )
-        lines += [f"### {split}", "", *table(header, rows)] if rows else []
+            for name in names
+        ]
+        lines += [f"### {split}", "", *table(header, rows)]
     return lines
 
 
@@ -232,7 +228,7 @@ def _calibration(found: Found, plots: Plots) -> list[str]:
         "## Calibration",
         "",
         *table(header, rows),
-        *([f"![{plots['calibration.png']}](calibration.png)", ""] if "calibration.png" in plots else []),
+        *_picture(plots, "calibration.png"),
     ]
 
 
@@ -260,7 +256,7 @@ def _scope(found: Found, plots: Plots) -> list[str]:
         "figures are mostly counted.",
         "",
         *table(["model", "split", *(words for _, words in columns)], rows),
-        *([f"![{plots['out_of_scope.png']}](out_of_scope.png)", ""] if "out_of_scope.png" in plots else []),
+        *_picture(plots, "out_of_scope.png"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from edge_agent.forge.corpus import Corpus
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example, Span
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.encoder import EncoderShape, JointEncoder
+from edge_agent.forge.judge import RunResult, judge
 from edge_agent.forge.quantise import Scheme
 from edge_agent.forge.recipe import Recipe
 
@@ -21,14 +23,6 @@ TOKENS = (
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", *ROOMS, "turn", "on", "the", "light", "in", "switch", "off", "lamp",
     "of", "sing", "a", "song", "tell", "me", "joke", "please", "now", "nice", "room", "was", "bad", "dirty",
 )  # fmt: skip
-MODELS = """
-[[student]]
-name = "small"
-layers = 1
-[[low_bit]]
-name = "small-int4"
-of = "small"
-"""
 
 
 def recipe(task: str = "intent", **changes: Any) -> Recipe:
@@ -102,6 +96,20 @@ def candidates(own: Recipe, corpus: Corpus) -> list[Candidate]:
         Candidate("small", "student", _trained(own, corpus, 1), Scheme.INT8_PER_CHANNEL, "teacher"),
         Candidate("small-int4", "low-bit", _trained(own, corpus, 1), Scheme.INT4_PER_CHANNEL, "small"),
     ]
+
+
+def judged(own: Recipe, corpus: Corpus, out: Path, *, enforce: bool = True) -> RunResult:
+    """The recipe's models, judged into a run folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    return judge(
+        candidates(own, corpus),
+        corpus,
+        own,
+        out,
+        provenance={"recipe": "toy.toml", "seed": 1, "encoder": "nowhere", "machine": "x86"},
+        enforce=enforce,
+        stage=lambda _: None,
+    )
 
 
 def _order(label: str, words: str, room: str, lang: str) -> Example:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from edge_agent.inference import metrics
 from edge_agent.inference.metrics import Outcome
@@ -102,6 +103,40 @@ def test_the_interval_of_a_share_is_that_of_the_normal_approximation() -> None:
 def test_an_interval_of_nothing_is_an_error(tops: list[float], bottoms: list[float]) -> None:
     with pytest.raises(ValueError, match="bootstrap"):
         metrics.ratio_interval(tops, bottoms)
+
+
+def test_the_interval_is_that_of_drawing_each_sentence_by_itself() -> None:
+    generator = np.random.default_rng(5)
+    bottoms = generator.integers(1, 9, size=300)
+    tops = np.minimum(bottoms, generator.integers(0, 9, size=300))
+    drawn = generator.integers(0, 300, size=(4000, 300))
+    low, high = np.quantile(tops[drawn].sum(axis=1) / bottoms[drawn].sum(axis=1), [0.025, 0.975])
+    interval = metrics.ratio_interval(tops, bottoms, rounds=4000)
+    assert interval.low == pytest.approx(low, abs=0.004)
+    assert interval.high == pytest.approx(high, abs=0.004)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1, max_size=60))
+def test_macro_f1_is_that_of_scikit_learn_over_the_expected_classes(pairs: list[tuple[str, str]]) -> None:
+    expected, answered = zip(*pairs, strict=True)
+    scores = metrics.macro_f1(pairs)
+    assert scores is not None
+    classes = sorted(set(expected))
+    oracle = f1_score(expected, answered, labels=classes, average="macro", zero_division=0.0)
+    assert scores.f1 == pytest.approx(oracle)
+    assert sorted(scores.by_class) == classes
+    assert 0.0 <= scores.f1_interval.low <= scores.f1_interval.high <= 1.0
+
+
+def test_macro_f1_counts_a_small_class_as_much_as_a_large_one() -> None:
+    scores = metrics.macro_f1([("good", "good")] * 98 + [("bad", "good")] * 2)
+    assert scores is not None
+    assert scores.f1 == pytest.approx((2 * 98 / (2 * 98 + 2)) / 2)
+    assert scores.by_class["bad"] == 0.0
+
+
+def test_macro_f1_of_nothing_is_unknown() -> None:
+    assert metrics.macro_f1([]) is None
 
 
 def test_latency_percentiles_are_those_of_the_values() -> None:
