@@ -24,6 +24,19 @@ VOCABULARY = (
     "ñ",
 )
 """Small, and with a piece for every plain word."""
+COMMON = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 80}
+SIZES: dict[str, dict[str, Any]] = {
+    "Bert": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},
+    "DistilBert": {"dim": 48, "n_layers": 2, "n_heads": 4, "hidden_dim": 96},
+    "MobileBert": {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "intermediate_size": 64,
+        "embedding_size": 32,
+        "intra_bottleneck_size": 48,
+        "num_feedforward_networks": 2,
+    },
+}
 
 
 def hugging_face() -> Any:
@@ -69,3 +82,8 @@ def save(model: Any, folder: Path, *, vocabulary: tuple[str, ...] = VOCABULARY) 
         model.save_pretrained(folder)
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
     return folder
+
+
+def small_model(family: str, kind: str, **more: Any) -> Any:
+    """A small model over :data:`VOCABULARY`, such as ``("Bert", "ForSequenceClassification")``."""
+    return random_model(f"{family}{kind}", {**SIZES[family], **COMMON, **more})

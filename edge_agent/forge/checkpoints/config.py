@@ -189,6 +189,8 @@ def _labels(path: Path, found: _Common) -> tuple[str, ...]:
             f"{path}: one label only: a regression",
             hint="a model that gives one label of several is supported",
         )
+    if len(set(names.values())) != len(names) or not all(names.values()):
+        raise DataError(f"{path}: id2label has a label twice, or one without a name")
     return tuple(names[number] for number in range(len(names)))
 
 
