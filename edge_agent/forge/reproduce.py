@@ -35,10 +35,6 @@ def evaluate_bundle(
         BundleError: no bundle, a damaged one, or one that does not answer rightly here.
         DataError: the split is empty, or its labels are not the bundle's.
     """
-    corpus = read_corpus(read_recipe(recipe), DataFolders(recipe.parent, data))
-    examples = labelled(corpus.dev if split == "dev" else corpus.test)
-    if not examples:
-        raise DataError(f"{recipe.name} has no labelled {split} sentences")
     with Model.load(bundle_of(bundle)) as model:
         manifest = model.manifest
         if manifest.task is Task.EMBED:
@@ -46,6 +42,7 @@ def evaluate_bundle(
                 f"{manifest.name} is of the task embed, which has no labels",
                 hint="`edge-agent model eval` measures it on pairs; the run's report has its figures",
             )
+        examples = _examples(recipe, data, split)
         _check_labels(examples, manifest.labels)
         answers = decided(read_sentences(model, examples), manifest.labels, manifest.calibration)
         return {
@@ -57,6 +54,14 @@ def evaluate_bundle(
             "figures": figures(examples, answers, manifest.labels, macro=manifest.task is Task.CLASSIFY),
             "confusions": worst_pairs(examples, answers),
         }
+
+
+def _examples(recipe: Path, data: Sequence[Path], split: str) -> tuple[Example, ...]:
+    corpus = read_corpus(read_recipe(recipe), DataFolders(recipe.parent, data))
+    examples = labelled(corpus.dev if split == "dev" else corpus.test)
+    if not examples:
+        raise DataError(f"{recipe.name} has no labelled {split} sentences")
+    return examples
 
 
 def bundle_of(path: Path) -> Path:
