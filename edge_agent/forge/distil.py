@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_agent.forge.batches import Batch
-from edge_agent.forge.encoder import JointEncoder, Trace
+from edge_agent.forge.encoder import Encoder
+from edge_agent.forge.family import Trace
 from edge_agent.forge.finetune import label_loss, slot_loss
 from edge_agent.forge.initialise import Indices, layer_map
 from edge_agent.forge.recipe import DistillationSection
@@ -39,8 +40,8 @@ class Distillation:
 
     def __init__(
         self,
-        teacher: JointEncoder,
-        student: JointEncoder,
+        teacher: Encoder,
+        student: Encoder,
         section: DistillationSection,
         *,
         replacer: WordReplacer | None = None,
@@ -54,7 +55,7 @@ class Distillation:
         self._seed = seed
         self._map = layer_map(len(student.layers), len(teacher.layers))
         parts: dict[str, nn.Module] = {"student": student}
-        wide, narrow = teacher.words.embedding_dim, student.words.embedding_dim
+        wide, narrow = _width(teacher), _width(student)
         self._projection = nn.Linear(narrow, wide, bias=False) if narrow != wide else None
         if self._projection is not None:
             parts["projection"] = self._projection
@@ -131,6 +132,11 @@ class Distillation:
     def _widened(self, states: Tensor) -> Tensor:
         """A student's states in the teacher's width."""
         return (states if self._projection is None else self._projection(states)).float()
+
+
+def _width(encoder: Encoder) -> int:
+    """Of the states that the heads read."""
+    return encoder.label_head.in_features
 
 
 def _soft_loss(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_agent.forge.encoder import (
+from edge_agent.forge.family import (
     Encoder,
     HeadShape,
     activated,

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.errors import DataError
-from edge_agent.forge.encoder import EncoderShape, HeadShape
+from edge_agent.forge.encoder import EncoderShape
+from edge_agent.forge.family import HeadShape
 from edge_agent.forge.mobilebert import MobileShape
 from edge_agent.forge.weights import Activation, Pooling
 from edge_agent.inference.manifest import LONGEST_INPUT

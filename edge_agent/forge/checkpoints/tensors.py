@@ -11,7 +11,8 @@ from torch import Tensor
 
 from edge_agent.errors import DataError
 from edge_agent.forge.checkpoints.config import Configuration, Use
-from edge_agent.forge.encoder import Encoder, EncoderShape, JointEncoder
+from edge_agent.forge.encoder import EncoderShape, JointEncoder
+from edge_agent.forge.family import Encoder
 from edge_agent.forge.mobilebert import MobileEncoder, MobileShape
 
 _POSITIONS = "embeddings.position_embeddings.weight"
