@@ -16,7 +16,7 @@ from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example
 from edge_agent.forge.export import export_encoder
 from edge_agent.forge.quantise import Scheme, bits_of
 from edge_agent.forge.recipe import Recipe
-from edge_agent.forge.weights import EncoderWeights
+from edge_agent.forge.weights import EncoderWeights, MobileEncoderWeights
 from edge_agent.inference.bundle import write_bundle
 from edge_agent.inference.golden import cosine
 from edge_agent.inference.model import Analysis, Model
@@ -38,7 +38,7 @@ class Trained:
     """All that a bundle is made of but its figures."""
 
     recipe: Recipe
-    weights: EncoderWeights
+    weights: EncoderWeights | MobileEncoderWeights
     tokens: tuple[str, ...]
     labels: tuple[str, ...]
     slot_tags: tuple[str, ...]

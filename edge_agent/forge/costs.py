@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.forge.memory import memory_megabytes
-from edge_agent.forge.weights import EncoderWeights
+from edge_agent.forge.weights import EncoderWeights, MobileEncoderWeights
 from edge_agent.inference.bundle import read_bundle, read_tokenizer
 from edge_agent.inference.model import Model
 from edge_agent.types import Task
@@ -52,7 +52,7 @@ def _invoke_ms(model: Model, text: str) -> float:
     return model.analyse(text, top_k=0).invoke_ms
 
 
-def costs(bundle: Path, weights: EncoderWeights) -> dict[str, Any]:
+def costs(bundle: Path, weights: EncoderWeights | MobileEncoderWeights) -> dict[str, Any]:
     """Sizes and memory of a written bundle.
 
     Returns:
@@ -73,7 +73,7 @@ def folder_megabytes(folder: Path) -> float:
     return round(sum(file.stat().st_size for file in folder.iterdir()) / 1e6, 4)
 
 
-def parameter_count(weights: EncoderWeights) -> int:
+def parameter_count(weights: EncoderWeights | MobileEncoderWeights) -> int:
     """Numbers that were trained: all arrays of the encoder and its heads."""
     return sum(array.size for array in _arrays(weights))
 

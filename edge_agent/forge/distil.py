@@ -6,8 +6,9 @@
 * the **true labels** where there are any.
 
 Sentences may be varied by word replacement first: teacher and student then read the same new words, and only
-the teacher says what they mean. A sentence with a translation is read by the teacher in its own language: label
-probabilities and sentence vectors must agree (Reimers and Gurevych 2020), token by token nothing is compared.
+the teacher says what they mean. A sentence with a translation is read by the teacher in its own language:
+label probabilities and sentence vectors must agree (Reimers and Gurevych 2020), token by token nothing is
+compared.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_agent.forge.batches import Batch
-from edge_agent.forge.encoder import Encoder
-from edge_agent.forge.family import Trace
+from edge_agent.forge.family import Encoder, Trace
 from edge_agent.forge.finetune import label_loss, slot_loss
 from edge_agent.forge.initialise import Indices, layer_map
 from edge_agent.forge.recipe import DistillationSection
@@ -53,7 +53,7 @@ class Distillation:
         self._section = section
         self._replacer = replacer
         self._seed = seed
-        self._map = layer_map(len(student.layers), len(teacher.layers))
+        self._map = layer_map(_depth(student), _depth(teacher))
         parts: dict[str, nn.Module] = {"student": student}
         wide, narrow = _width(teacher), _width(student)
         self._projection = nn.Linear(narrow, wide, bias=False) if narrow != wide else None
@@ -137,6 +137,12 @@ class Distillation:
 def _width(encoder: Encoder) -> int:
     """Of the states that the heads read."""
     return encoder.label_head.in_features
+
+
+def _depth(encoder: Encoder) -> int:
+    layers = encoder.layers
+    assert isinstance(layers, nn.ModuleList)
+    return len(layers)
 
 
 def _soft_loss(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

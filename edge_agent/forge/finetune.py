@@ -1,4 +1,9 @@
-"""Fine-tuning on labels: hard ones, or the soft ones of a bigger model, and slot tags."""
+"""Fine-tuning on labels: hard ones, or the soft ones of a bigger model, and slot tags.
+
+A sentence that comes with a translation, and mostly without a label, teaches a language: what the model says
+of it must be what it says of the translation, which it reads better (Reimers and Gurevych 2020, with the
+model itself as the teacher).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_agent.forge.batches import Batch
-from edge_agent.forge.encoder import JointEncoder
+from edge_agent.forge.family import Encoder, Trace
 from edge_agent.forge.features import IGNORED
 
 
 class FineTuning:
-    """Cross-entropy of the labels plus that of the slot tags.
+    """Cross-entropy of the labels plus that of the slot tags, plus the distance from translations.
 
     Args:
         model: with its initial weights; trained in place.
@@ -21,7 +26,7 @@ class FineTuning:
     """
 
     def __init__(
-        self, model: JointEncoder, *, slot_loss_weight: float = 1.0, label_smoothing: float = 0.0
+        self, model: Encoder, *, slot_loss_weight: float = 1.0, label_smoothing: float = 0.0
     ) -> None:
         self.model = model
         self._slot_loss_weight = slot_loss_weight
@@ -35,11 +40,31 @@ class FineTuning:
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Mean over the batch's weighted sentences."""
         del step
-        label_logits, slot_logits = self.model(batch.token_ids, batch.mask)
-        loss = label_loss(label_logits, batch, smoothing=self._label_smoothing)
+        if bool(batch.aligned.all()):
+            label_logits, slot_logits = self.model(batch.token_ids, batch.mask)
+            translations = label_logits.new_zeros(())
+        else:
+            found = self.model.trace(batch.token_ids, batch.mask)
+            label_logits, slot_logits = found.label_logits, found.slot_logits
+            translations = self._translation_loss(found, batch)
+        loss: Tensor = label_loss(label_logits, batch, smoothing=self._label_smoothing) + translations
         if slot_logits is not None:
             loss = loss + self._slot_loss_weight * slot_loss(slot_logits, batch)
         return loss
+
+    def _translation_loss(self, found: Trace, batch: Batch) -> Tensor:
+        """Between a sentence and its translation: sentence vectors and label probabilities; a scalar."""
+        rows = ~batch.aligned
+        with torch.no_grad():
+            meant = self.model.trace(batch.teacher_ids[rows], batch.teacher_mask[rows])
+        vectors = functional.mse_loss(found.pooled[rows].float(), meant.pooled.float())
+        labels = functional.kl_div(
+            functional.log_softmax(found.label_logits[rows].float(), dim=-1),
+            functional.log_softmax(meant.label_logits.float(), dim=-1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (vectors + labels) * rows.float().mean()
 
 
 def label_loss(logits: Tensor, batch: Batch, *, smoothing: float = 0.0) -> Tensor:

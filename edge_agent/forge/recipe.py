@@ -144,6 +144,8 @@ class VocabularySection(_Section):
     lexicons: tuple[str, ...] = ()
     """Files of words of other languages with their translation, beside the recipe."""
     largest: int = Field(default=20_000, ge=1_000)
+    unseen_words: bool = True
+    """Whether words of the lexicons that no training text has become tokens, too."""
 
 
 class Schedule(_Section):

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edge_agent import __version__
 from edge_agent.errors import DataError
 from edge_agent.files import write_atomic
 from edge_agent.forge.assemble import Candidate, Trained
@@ -25,6 +26,7 @@ from edge_agent.forge.corpus import Corpus
 from edge_agent.forge.data.mixture import Mixture
 from edge_agent.forge.distil import Distillation
 from edge_agent.forge.encoder import JointEncoder
+from edge_agent.forge.family import Encoder
 from edge_agent.forge.features import Featurizer
 from edge_agent.forge.finetune import FineTuning
 from edge_agent.forge.initialise import StudentSize, cut_student
@@ -64,7 +66,7 @@ class Workshop:
     progress: Callable[[Progress], None]
 
     def candidate(
-        self, name: str, role: str, model: JointEncoder, scheme: Scheme, teacher: str | None
+        self, name: str, role: str, model: Encoder, scheme: Scheme, teacher: str | None
     ) -> Candidate:
         """A finished model as evaluation takes it."""
         corpus = self.corpus
@@ -105,7 +107,7 @@ class Workshop:
         return sum(len(entry.examples) for entry in self.corpus.training)
 
 
-def run_stages(shop: Workshop, encoder: JointEncoder) -> list[Candidate]:
+def run_stages(shop: Workshop, encoder: Encoder) -> list[Candidate]:
     """Teacher, students and low-bit models of a recipe.
 
     Args:
@@ -117,7 +119,7 @@ def run_stages(shop: Workshop, encoder: JointEncoder) -> list[Candidate]:
     """
     recipe = shop.recipe
     teacher = _teacher(shop, encoder)
-    models: dict[str, tuple[JointEncoder, str | None]] = {TEACHER: (teacher, None)}
+    models: dict[str, tuple[Encoder, str | None]] = {TEACHER: (teacher, None)}
     found = [shop.candidate(TEACHER, "teacher", teacher, Scheme.INT8_PER_CHANNEL, None)]
     for student in recipe.student:
         model = _student(shop, teacher, student)
@@ -129,7 +131,7 @@ def run_stages(shop: Workshop, encoder: JointEncoder) -> list[Candidate]:
     return found
 
 
-def _teacher(shop: Workshop, encoder: JointEncoder) -> JointEncoder:
+def _teacher(shop: Workshop, encoder: Encoder) -> Encoder:
     training = shop.recipe.training
     if training.steps == 0 and training.epochs == 0 and shop.recipe.model.task == "embed":
         return encoder.eval()  # the pretrained sentence encoder is the teacher
@@ -142,7 +144,12 @@ def _teacher(shop: Workshop, encoder: JointEncoder) -> JointEncoder:
     return encoder
 
 
-def _student(shop: Workshop, teacher: JointEncoder, section: StudentSection) -> JointEncoder:
+def _student(shop: Workshop, teacher: Encoder, section: StudentSection) -> Encoder:
+    if not isinstance(teacher, JointEncoder):
+        raise DataError(
+            f"student {section.name}: students are cut out of BERT-shaped teachers",
+            hint="start from a BERT, MiniLM, TinyBERT or DistilBERT checkpoint, or leave [[student]] out",
+        )
     weights = teacher.export_weights()
     size = StudentSize(
         section.layers,
@@ -166,7 +173,7 @@ def _student(shop: Workshop, teacher: JointEncoder, section: StudentSection) -> 
     return student
 
 
-def _low_bit(shop: Workshop, original: JointEncoder, section: LowBitSection) -> JointEncoder:
+def _low_bit(shop: Workshop, original: Encoder, section: LowBitSection) -> Encoder:
     model = copy.deepcopy(original)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -186,7 +193,7 @@ def _low_bit(shop: Workshop, original: JointEncoder, section: LowBitSection) -> 
 def _finish(
     shop: Workshop,
     name: str,
-    model: JointEncoder,
+    model: Encoder,
     objective: Objective,
     schedule: Schedule,
     *,
@@ -195,7 +202,8 @@ def _finish(
     """Trains a stage, or takes its weights from where an earlier start left them."""
     finished, record = shop.out / f"{name}.pt", shop.out / f"{name}.json"
     steps = steps_of(schedule, shop.rows)
-    made_by = {**schedule.model_dump(mode="json"), "steps": steps, "data": shop.data_digest}
+    settings = schedule.model_dump(mode="json", exclude_defaults=True)
+    made_by = {**settings, "steps": steps, "data": shop.data_digest, "edge_agent": __version__}
     _keep_to(record, made_by, name)
     if finished.exists():
         shop.stage(f"{name}: taking the finished weights of this folder")

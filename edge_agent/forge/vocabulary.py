@@ -68,6 +68,7 @@ def choose_vocabulary(
     lexicon: Mapping[str, str],
     *,
     largest: int,
+    unseen_words: bool = True,
 ) -> Vocabulary:
     """Chooses the tokens of a student.
 
@@ -78,19 +79,17 @@ def choose_vocabulary(
         other_texts: texts in the other languages.
         lexicon: folded word of another language → translation.
         largest: no more tokens than this; the rarest pieces go first.
+        unseen_words: whether words of the lexicon that no text has become tokens, too.
     """
     tokenizer = WordPiece(base_tokens)
     own_words = _count_words(own_texts)
     other_words = _count_words(other_texts)
-    pieces = _count_pieces(tokenizer, own_words) + _count_pieces(tokenizer, other_words)
+    known = [word for word in lexicon if unseen_words or word in other_words]
     foreign = [word for word, count in other_words.items() if count >= _ADD_FROM_COUNT]
-    added = [
-        word
-        for word in dict.fromkeys([*lexicon, *foreign])
-        if " " not in word
-        and len(tokenizer.encode(word).ids) > 3
-        and tokenizer.unk_id not in tokenizer.encode(word).ids
-    ]
+    added = [word for word in dict.fromkeys([*known, *foreign]) if _is_cut(word, tokenizer)]
+    whole = set(added)
+    cut = Counter({word: count for word, count in other_words.items() if word not in whole})
+    pieces = _count_pieces(tokenizer, own_words) + _count_pieces(tokenizer, cut)
     required = [
         token for token in base_tokens if token in SPECIAL_TOKENS or len(token.removeprefix("##")) == 1
     ]
@@ -106,6 +105,12 @@ def choose_vocabulary(
     ]
     rows += [_initial_row(word, lexicon, tokenizer, base_rows) for word in added]
     return Vocabulary((*kept, *added), np.stack(rows).astype(np.float32), len(added))
+
+
+def _is_cut(word: str, tokenizer: WordPiece) -> bool:
+    """Whether the encoder reads a word as several pieces that it knows."""
+    ids = tokenizer.encode(word).ids
+    return " " not in word and len(ids) > 3 and tokenizer.unk_id not in ids
 
 
 def _count_words(texts: Iterable[str]) -> Counter[str]:

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from edge_agent.errors import DataError
-from edge_agent.forge.batches import Batch
+from edge_agent.forge.batches import Batch, collate
 from edge_agent.forge.encoder import JointEncoder
 from edge_agent.forge.finetune import FineTuning, label_loss
 from edge_agent.forge.recipe import Schedule
 from edge_agent.forge.training import Progress, steps_of, train
-from tests.forge.small_encoder import random_batches, small_encoder
+from tests.forge.small_encoder import random_batches, sentence, small_encoder
 
 SCHEDULE = Schedule(steps=24, learning_rate=2e-3, head_learning_rate=5e-3, average_decay=0.8)
 
@@ -92,6 +92,15 @@ def test_the_weight_of_a_sentence_is_its_share_of_the_loss() -> None:
     one = replace(batch, weights=weights)
     expected = torch.nn.functional.cross_entropy(logits[3:4], batch.labels[3:4])
     torch.testing.assert_close(label_loss(logits, one), expected)
+
+
+def test_a_translation_teaches_by_what_the_model_says_of_the_original() -> None:
+    """Without a label; it counts for nothing where both mean the same already."""
+    english, spanish = sentence([1, 2]), sentence([7, 8, 9])
+    other = collate([replace(spanish, teacher_ids=english.token_ids)])
+    same = collate([replace(english, teacher_ids=english.token_ids)])
+    assert FineTuning(small_encoder()).loss(other, 0).item() > 1e-3
+    assert FineTuning(small_encoder()).loss(same, 0).item() < 1e-6
 
 
 def test_steps_are_named_or_counted_from_epochs() -> None:
