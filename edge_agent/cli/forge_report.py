@@ -79,13 +79,13 @@ def report(
 
 
 def _print_figures(groups: Mapping[str, Mapping[str, Any]]) -> None:
-    from edge_agent.forge.tables import distinct, figure_cells, figure_columns, percent
+    from edge_agent.forge.tables import distinct, figure_cells, figure_columns, group_words, percent
 
     names = distinct(groups)
     columns = figure_columns([groups[name] for name in names])
     rows = [
         [
-            name,
+            group_words(groups, name),
             str(groups[name]["sentences"]),
             *figure_cells(groups[name], columns),
             percent(groups[name]["in_scope_accepted"]),

@@ -167,7 +167,12 @@ def _reliability(
     expected = _indices(dev, labels)
     return {
         name: [
-            {"share": share, "confidence": confidence, "accuracy": accuracy}
+            {
+                "sentences": round(share * len(dev)),
+                "share": share,
+                "confidence": confidence,
+                "accuracy": accuracy,
+            }
             for share, confidence, accuracy in reliability(softmax(reading.logits, temperature), expected)
         ]
         for name, temperature in (("before", 1.0), ("after", calibrated.temperature))

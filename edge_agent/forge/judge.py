@@ -30,6 +30,7 @@ from edge_agent.forge.calibrate import Calibrated
 from edge_agent.forge.candidates import Splits, floor_figures, judge_candidate
 from edge_agent.forge.corpus import Corpus
 from edge_agent.forge.costs import costs, folder_megabytes, latencies
+from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.embedders import judge_embedder, teacher_vectors
 from edge_agent.forge.evaluate import labelled
 from edge_agent.forge.metric_names import in_words, judged
@@ -164,7 +165,7 @@ def _data(corpus: Corpus, splits: Splits) -> dict[str, Any]:
         "slots": max(0, (len(corpus.slot_tags) - 1) // 2),
         "training": [
             {
-                "source": _set_name(entry.examples) if entry.grammar is None else "templates",
+                "source": _set_name(entry),
                 "sentences": len(entry.examples) if entry.grammar is None else None,
                 "weight": entry.weight,
             }
@@ -180,8 +181,10 @@ def _data(corpus: Corpus, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _set_name(examples: Sequence[Any]) -> str:
-    return f"{examples[0].source}, {examples[0].lang}" if examples else "an empty set"
+def _set_name(entry: WeightedSet) -> str:
+    if entry.grammar is not None:
+        return f"templates, {entry.grammar.lang}"
+    return f"{entry.examples[0].source}, {entry.examples[0].lang}" if entry.examples else "an empty set"
 
 
 def _add_costs(models: dict[str, dict[str, Any]], candidates: Sequence[Candidate], folder: Path) -> None:

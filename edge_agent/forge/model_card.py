@@ -15,6 +15,7 @@ from edge_agent.forge.tables import (
     distinct,
     figure_cells,
     figure_columns,
+    group_words,
     number,
     percent,
     short_scheme,
@@ -77,7 +78,7 @@ def _figures(found: Mapping[str, Any]) -> list[str]:
         header = [split, "sentences", *(words for _, words in columns), "accepted"]
         rows = [
             [
-                name,
+                group_words(groups, name),
                 count(groups[name]["sentences"]),
                 *figure_cells(groups[name], columns),
                 _accepted(groups[name]),

@@ -9,9 +9,9 @@ from edge_agent.forge.plots import Point
 from edge_agent.forge.relations import quality
 
 QUALITY_WORDS = {
-    "intent": "intent accuracy, %",
-    "classify": "accuracy, %",
-    "embed": "cosine with the teacher, %",
+    "intent": "intent accuracy",
+    "classify": "accuracy",
+    "embed": "cosine with the teacher",
 }
 _USUAL_LENGTH = 32
 

@@ -12,6 +12,7 @@ from edge_agent.files import write_atomic
 
 _INK, _FAINT = "#333333", "#bbbbbb"
 _DPI = 130
+_FEW = 10
 _STYLES = {
     "teacher float32": ("o", "#777777"),
     "teacher": ("o", "#1f5fa8"),
@@ -43,17 +44,25 @@ class Point:
 
 
 def plot_reliability(path: Path, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """Accuracy against confidence, before and after calibration; a dot's area is its share of sentences."""
+    """Accuracy against confidence, before and after calibration; a dot's area is its share of sentences.
+
+    Bins of few sentences say little: they are faint, and no line leads through them.
+    """
     figure, axes = _axes("confidence of the best label", "share that is right", "Reliability on dev")
     axes.plot([0, 1], [0, 1], color=_FAINT, linestyle="--", label="perfectly calibrated", zorder=1)
     for name, colour in (("before", "#d1701a"), ("after", "#1f5fa8")):
         points = curves[name]
-        xs, ys = [p["confidence"] for p in points], [p["accuracy"] for p in points]
+        many = [p for p in points if p["sentences"] >= _FEW]
+        few = [p for p in points if p["sentences"] < _FEW]
+        xs, ys = [p["confidence"] for p in many], [p["accuracy"] for p in many]
         axes.plot(xs, ys, color=colour, linewidth=1.4, label=f"{name} calibration", zorder=2)
-        axes.scatter(xs, ys, s=[12 + 160 * p["share"] for p in points], color=colour, alpha=0.6, zorder=3)
+        axes.scatter(xs, ys, s=[14 + 160 * p["share"] for p in many], color=colour, alpha=0.6, zorder=3)
+        few_xs, few_ys = [p["confidence"] for p in few], [p["accuracy"] for p in few]
+        axes.scatter(few_xs, few_ys, s=12, facecolors="none", edgecolors=colour, alpha=0.6, zorder=3)
+    axes.scatter([], [], s=12, facecolors="none", edgecolors=_INK, label=f"fewer than {_FEW} sentences")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    axes.legend(loc="upper left", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     _save(figure, path)
 
 
@@ -162,7 +171,8 @@ def _room(axes: Any, points: Sequence[Point]) -> None:
     ends = [100 * v for p in points for v in (p.quality, p.low, p.high) if v is not None]
     low, high = min(ends), max(ends)
     margin = max(0.12 * (high - low), 0.5)
-    axes.set_ylim(low - margin, min(high + margin, 100.4))
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_yticks([tick for tick in axes.get_yticks() if low - margin <= tick <= 100])
 
 
 def _name_points(axes: Any, points: Sequence[Point]) -> None:
@@ -229,7 +239,7 @@ _LEGEND = {
 def _axes(x_label: str, y_label: str, title: str) -> tuple[Any, Any]:
     from matplotlib.figure import Figure  # slow to import, and only reports draw
 
-    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
     _dress(axes, title)
     axes.set_xlabel(x_label)

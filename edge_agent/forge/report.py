@@ -31,8 +31,8 @@ def write_report(out: Path, found: Found) -> None:
     points = run_points(found)
     if points:
         plots["pareto.png"] = "quality against latency"
-        words = QUALITY_WORDS[found["model"]["task"]], f"{time_words(found)} ({judged_split(found)})"
-        plot_pareto(out / "pareto.png", {found["model"]["name"]: points}, *words)
+        quality = f"{QUALITY_WORDS[found['model']['task']]} on {judged_split(found)}, %"
+        plot_pareto(out / "pareto.png", {found["model"]["name"]: points}, quality, time_words(found))
     if shipped["calibration"]:
         plots["calibration.png"] = "reliability"
         plot_reliability(out / "calibration.png", shipped["reliability"])

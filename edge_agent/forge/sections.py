@@ -11,6 +11,7 @@ from edge_agent.forge.tables import (
     distinct,
     figure_cells,
     figure_columns,
+    group_words,
     number,
     percent,
     short_scheme,
@@ -186,7 +187,7 @@ def _groups(found: Found, _: Plots) -> list[str]:
         header = ["group", "sentences", *(words for _, words in columns), f"float32 {words}", "accepted"]
         rows = [
             [
-                name,
+                group_words(groups, name),
                 count(groups[name]["sentences"]),
                 *figure_cells(groups[name], columns),
                 percent(model["float32"][split][name].get(first)),
@@ -265,7 +266,7 @@ def _costs(found: Found, _: Plots) -> list[str]:
     forms = [
         (_marked(found, name), words, model[form])
         for name, model in found["models"].items()
-        for form, words in (("float32", "float32"), ("quantised", model["scheme"]))
+        for form, words in (("float32", "float32"), ("quantised", short_scheme(model["scheme"])))
     ]
     lengths = list(dict.fromkeys(length for *_, form in forms for length in form["latency_ms"]))
     header = [

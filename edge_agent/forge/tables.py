@@ -67,6 +67,12 @@ def distinct(split: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return names
 
 
+def group_words(split: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """A group's name, with its most telling other one: ``all (clinc150/en)`` where there is nothing else."""
+    others = [other for other, summary in split.items() if other != name and summary == split[name]]
+    return f"{name} ({others[-1]})" if others else name
+
+
 def target_cells(target: Mapping[str, Any]) -> list[str]:
     """A gate or target as cells: figure, what is asked, what was reached, whether that is enough."""
     bounds = (("≥", target["at_least"]), ("≤", target["at_most"]))
