@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 HOMES: dict[str, tuple[str, ...]] = {
     "ai_edge_litert": ("inference/runtime.py", "forge/graph.py", "forge/flatbuffer.py"),
     "tflite_runtime": ("inference/runtime.py",),
-    "flatbuffers": ("forge/flatbuffer.py",),
+    "flatbuffers": ("forge/flatbuffer.py", "inference/tflite_metadata.py"),
     "paho": ("link/paho_client.py",),
     "amqtt": ("cli/embedded_broker.py",),
     "psutil": ("service/machine.py",),

@@ -30,13 +30,22 @@ def write_embedder(path: Path, words: Array) -> Path:
 
 
 def write_word_vector_classifier(  # as Model Maker's average_word_vec, with names as a converter gives them
-    path: Path, words: Array, head: Array, length: int, *, softmax: bool = True, id_type: Any = np.int32
+    path: Path,
+    words: Array,
+    head: Array,
+    length: int,
+    *,
+    softmax: bool = True,
+    sigmoid: bool = False,
+    id_type: Any = np.int32,
 ) -> Path:
     """int32 [1, length] → float32 [1, labels]: mean of all words, padding too, a layer, a softmax."""
     file = FileBuilder("average word vectors")
     graph = file.graph()
     ids = graph.tensor("serving_default_input_1:0", [1, length], id_type)
-    scores = _layer(graph, _mean_of_words(graph, ids, words, length), head, softmax)
+    scores = _layer(graph, _mean_of_words(graph, ids, words, length), head, softmax and not sigmoid)
+    if sigmoid:
+        scores = graph.operator(_OP.LOGISTIC, [scores], graph.tensor("sigmoid", [1, len(head)]))
     file.add("serving_default", graph, [ids], [scores])
     file.write(path)
     return path

@@ -31,6 +31,7 @@ def bare_runner(model: Model) -> Iterator[Runner]:
         pad_id=tokenizer.pad_id,
         vocabulary_size=tokenizer.vocabulary_size,
         max_tokens=model.manifest.input.max_tokens,
+        tensors=model.variant.tensors,
     )
     try:
         yield runner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.inference.tokenizer import WordPiece
+from edge_agent.inference.tokenizer import Tokenizer
 
 MOST_SENTENCES = 32
 
@@ -19,7 +19,7 @@ class Sentence:
 
 
 def sentences_of_length(
-    tokenizer: WordPiece, texts: Sequence[str], tokens: int, most: int = MOST_SENTENCES
+    tokenizer: Tokenizer, texts: Sequence[str], tokens: int, most: int = MOST_SENTENCES
 ) -> tuple[Sentence, ...]:
     """Different sentences of exactly ``tokens`` tokens, those that have them by themselves first.
 
@@ -41,7 +41,7 @@ def sentences_of_length(
     return tuple(found.values())
 
 
-def _fitted(tokenizer: WordPiece, own: list[str], others: list[str], tokens: int) -> Sentence | None:
+def _fitted(tokenizer: Tokenizer, own: list[str], others: list[str], tokens: int) -> Sentence | None:
     """The longest beginning of ``own`` that fits, filled up with those of ``others`` that do."""
     kept: list[str] = []
     ids: tuple[int, ...] = ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_agent.cli.console import JsonOption, print_json, print_pairs, print_table
+from edge_agent.cli.console import JsonOption, print_json, print_pairs, print_table, quiet_runtime
 
 if TYPE_CHECKING:
     from edge_agent.inference.bundle import Bundle
@@ -52,6 +52,63 @@ def build(
         print_json({"path": str(target), "bytes": size, "digest": bundle.digest})
     else:
         typer.echo(f"{target}  {_readable(size)}  {bundle.digest}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.tflite", help="A text classifier with TFLite metadata.")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the bundle. Default: from the file's name.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Of the bundle. Default: the metadata's, or 1.0.0.")
+    ] = None,
+    lang: Annotated[
+        list[str] | None, typer.Option("--lang", help="Language code; may be repeated. Default: und.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Of the model. Default: the metadata's, or unknown.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the folder NAME is made.")
+    ] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle of a .tflite file that says by TFLite metadata how text goes in.
+
+    Classifiers are taken of the two kinds that TensorFlow Lite's Model Maker
+    and Task Library know: BERT-style (ids, mask, segment_ids) and average word
+    vectors. Vocabulary, labels and tokenizer options are read from the file,
+    and it is run to make golden sentences. What is not understood is refused
+    (exit code 3) with the reason, and nothing is written.
+
+    [bold]Example[/]
+      edge-agent bundle import mobilebert.tflite --name opinions --lang en --out models
+      edge-agent predict --model models/opinions "a wonderful film"
+    """
+    from edge_agent.errors import SettingsError
+    from edge_agent.inference.importing import ImportOptions, import_tflite
+    from edge_agent.inference.manifest import is_name, is_version
+
+    if name is not None and not is_name(name):
+        raise SettingsError("--name is no name of a bundle", hint="small letters, digits, - and _, up to 64")
+    if version is not None and not is_version(version):
+        raise SettingsError("--version is no semantic version", hint="three numbers, such as 1.0.0")
+    options = ImportOptions(name, version, tuple(dict.fromkeys(lang or ())), licence)
+    try:
+        with quiet_runtime():
+            bundle = import_tflite(file, out, options)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write into {out}: {error.strerror}", hint="choose a folder with --out"
+        ) from error
+    if as_json:
+        print_json({"path": str(bundle.path), "digest": bundle.digest})
+    else:
+        _draw(bundle)
+        typer.echo(f"made {bundle.path}")
 
 
 @app.command("inspect")

@@ -29,7 +29,7 @@ MOST_BUNDLE_BYTES: Final = 1 << 29
 _MOST_MEMBERS: Final = 64
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _BLOCK_BYTES: Final = 1 << 20
-_ZIP_ERRORS: Final = (
+ZIP_ERRORS: Final = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -73,17 +73,17 @@ def extract_zip(archive: Path, folder: Path) -> None:
         raise BundleError(f"{archive}: {error}", hint=error.hint) from error
     except FileNotFoundError as error:
         raise BundleError(f"{archive}: missing") from error
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise BundleError(f"{archive}: not a bundle's zip, or truncated ({error!s:.100})") from error
     except OSError as error:
         raise BundleError(f"{archive}: cannot be unpacked ({error.strerror or error})") from error
 
 
 def _extract_checked(source: zipfile.ZipFile, folder: Path) -> None:
-    members = _members(source)
+    members = checked_members(source)
     if MANIFEST_NAME not in members:
         raise BundleError(f"{MANIFEST_NAME} is missing")
-    content = _read(source, members[MANIFEST_NAME], MOST_MANIFEST_BYTES)
+    content = read_member(source, members[MANIFEST_NAME], MOST_MANIFEST_BYTES)
     manifest = parse_manifest(content)
     _check_members(members, manifest)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,12 @@ def _extract_checked(source: zipfile.ZipFile, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _members(source: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def checked_members(source: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The members of a zip by name, each a plain file that would stay in its folder.
+
+    Raises:
+        BundleError: one is not, or there are too many.
+    """
     infos = source.infolist()
     if len(infos) > _MOST_MEMBERS:
         raise BundleError(f"holds {len(infos)} files, more than a bundle may ({_MOST_MEMBERS})")
@@ -140,7 +145,12 @@ def _check_members(members: dict[str, zipfile.ZipInfo], manifest: Manifest) -> N
             )
 
 
-def _read(source: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
+def read_member(source: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
+    """The content of a member, unpacked no further than one byte beyond ``most``.
+
+    Raises:
+        BundleError: there is more of it.
+    """
     with source.open(member) as file:
         content = file.read(most + 1)
     if len(content) > most:

@@ -19,8 +19,17 @@ from typing import Any, Final
 from edge_agent.errors import BundleError
 from edge_agent.files import write_atomic
 from edge_agent.inference.archive import MOST_MANIFEST_BYTES, extract_zip, write_zip
-from edge_agent.inference.manifest import MANIFEST_NAME, FileRecord, Manifest, parse_manifest, render_manifest
-from edge_agent.inference.tokenizer import WordPiece
+from edge_agent.inference.manifest import (
+    MANIFEST_NAME,
+    FileRecord,
+    Manifest,
+    RegexSettings,
+    TokenizerSettings,
+    parse_manifest,
+    render_manifest,
+)
+from edge_agent.inference.regex_tokenizer import RegexTokenizer, parse_word_index
+from edge_agent.inference.tokenizer import Tokenizer, WordPiece
 
 SUFFIX: Final = ".edgemodel"
 _BLOCK_BYTES: Final = 1 << 20
@@ -66,7 +75,7 @@ def read_bundle(path: str | Path) -> Bundle:
     return Bundle(folder, manifest, f"sha256:{hashlib.sha256(content).hexdigest()}")
 
 
-def read_tokenizer(bundle: Bundle) -> WordPiece:
+def read_tokenizer(bundle: Bundle) -> Tokenizer:
     """The tokenizer that a bundle describes.
 
     Raises:
@@ -74,16 +83,28 @@ def read_tokenizer(bundle: Bundle) -> WordPiece:
     """
     settings = bundle.manifest.tokenizer
     try:
-        lines = bundle.file(settings.vocabulary).read_bytes().decode("utf-8").split("\n")
-        vocabulary = lines if lines[-1] else lines[:-1]
-        return WordPiece(
-            vocabulary,
-            lowercase=settings.lowercase,
-            strip_accents=settings.strip_accents,
-            max_word_characters=settings.max_word_characters,
-        )
+        return make_tokenizer(settings, bundle.file(settings.vocabulary).read_bytes())
     except (OSError, ValueError) as error:
         raise BundleError(f"{bundle.file(settings.vocabulary)}: {error}") from error
+
+
+def make_tokenizer(settings: TokenizerSettings, vocabulary: bytes) -> Tokenizer:
+    """A tokenizer from its settings and the content of its vocabulary file.
+
+    Raises:
+        ValueError: the vocabulary is not one.
+    """
+    if isinstance(settings, RegexSettings):
+        return RegexTokenizer(
+            parse_word_index(vocabulary), pattern=settings.pattern, lowercase=settings.lowercase
+        )
+    lines = vocabulary.decode("utf-8").split("\n")
+    return WordPiece(
+        lines if lines[-1] else lines[:-1],
+        lowercase=settings.lowercase,
+        strip_accents=settings.strip_accents,
+        max_word_characters=settings.max_word_characters,
+    )
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """``bundle.json``: what a model bundle says of itself, parsed strictly and without I/O.
 
 Format 1. Every key is known, typed and in range, or the bundle is refused with a line that names the key;
-a format that this version does not know is refused by its number. The free parts (``metrics``,
-``provenance``, ``teacher``) are kept as they are.
+keys that came later (``tensors``) may be left out. A format that this version does not know is refused by
+its number. The free parts (``metrics``, ``provenance``, ``teacher``) are kept as they are.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ FORMAT: Final = 1
 MANIFEST_NAME: Final = "bundle.json"
 LONGEST_INPUT: Final = 512
 """Tokens that the position tables of the supported encoders can hold."""
+LONGEST_WORDS: Final = 4096
+"""Words of a model that has no positions."""
+
+_INPUTS: Final = ("token_ids", "mask", "segment_ids")
+_OUTPUTS: Final = ("label_logits", "label_probabilities")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -41,13 +46,31 @@ class Beyond(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenizerSettings:
+class WordPieceSettings:
     """How :class:`~edge_agent.inference.tokenizer.WordPiece` is made; ``vocabulary`` is a file's name."""
 
     vocabulary: str
     lowercase: bool
     strip_accents: bool
     max_word_characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegexSettings:
+    """How :class:`~edge_agent.inference.regex_tokenizer.RegexTokenizer` is made.
+
+    Attributes:
+        vocabulary: name of the file with a word and its id on each line.
+        pattern: of the delimiters between words.
+        lowercase: fold case before a word is looked up.
+    """
+
+    vocabulary: str
+    pattern: str
+    lowercase: bool
+
+
+TokenizerSettings = WordPieceSettings | RegexSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +104,38 @@ class InputLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorNames:
+    """The names of a foreign file's tensors, by what they are to us.
+
+    Attributes:
+        inputs: of ``token_ids``, and of ``mask`` (1 for every token, 0 for padding) and ``segment_ids``
+            (all 0) where the file takes them, int32 [1, length] each.
+        outputs: of ``label_logits`` or ``label_probabilities``, float32 [1, labels].
+    """
+
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
-    """One file with the model, and what a runtime must be and support to run it."""
+    """One file with the model, and what a runtime must be and support to run it.
+
+    Attributes:
+        file: its name.
+        runtimes: which may run it.
+        features: what they must compute rightly.
+        dynamic_length: it takes any length; else inputs are padded to its own.
+        metrics: of this file.
+        tensors: the names of its tensors, or None where they are those of the contract.
+    """
 
     file: str
     runtimes: tuple[str, ...]
     features: tuple[str, ...]
     dynamic_length: bool
     metrics: Mapping[str, Any]
+    tensors: TensorNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +177,16 @@ class Manifest:
     files: Mapping[str, FileRecord]
 
 
+def is_name(text: str) -> bool:
+    """Whether it may be a bundle's name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_version(text: str) -> bool:
+    """Whether it is a semantic version as bundles have it."""
+    return _SEMVER.fullmatch(text) is not None
+
+
 def render_manifest(manifest: Mapping[str, Any]) -> bytes:
     """The bytes of a ``bundle.json``, the same for the same content."""
     return (json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
@@ -149,6 +206,8 @@ def parse_manifest(content: bytes) -> Manifest:
             f"{MANIFEST_NAME}: format {shown} is unknown to this version, which reads {FORMAT}",
             hint="update edge-agent, or build the bundle with this version",
         )
+    tokenizer = _tokenizer(top.section("tokenizer"))
+    longest = LONGEST_INPUT if isinstance(tokenizer, WordPieceSettings) else LONGEST_WORDS
     manifest = Manifest(
         name=top.text("name", _NAME),
         version=top.text("version", _SEMVER),
@@ -157,9 +216,9 @@ def parse_manifest(content: bytes) -> Manifest:
         labels=top.texts("labels", least=0),
         out_of_scope=top.optional_text("out_of_scope"),
         slot_tags=top.texts("slot_tags", least=0),
-        tokenizer=_tokenizer(top.section("tokenizer")),
+        tokenizer=tokenizer,
         calibration=_calibration(top.section("calibration")),
-        input=_input(top.section("input")),
+        input=_input(top.section("input"), longest),
         variants=tuple(_variant(section) for section in top.sections("variants")),
         golden=_golden(top.section("golden")),
         metrics=top.mapping("metrics"),
@@ -175,15 +234,31 @@ def parse_manifest(content: bytes) -> Manifest:
 
 
 def _tokenizer(fields: Fields) -> TokenizerSettings:
-    fields.choice("type", ("wordpiece",))
-    settings = TokenizerSettings(
-        vocabulary=fields.text("vocabulary", _FILE_NAME),
-        lowercase=fields.flag("lowercase"),
-        strip_accents=fields.flag("strip_accents"),
-        max_word_characters=fields.integer("max_word_characters", 1, 1000),
-    )
+    settings: TokenizerSettings
+    if fields.choice("type", ("wordpiece", "regex")) == "wordpiece":
+        settings = WordPieceSettings(
+            vocabulary=fields.text("vocabulary", _FILE_NAME),
+            lowercase=fields.flag("lowercase"),
+            strip_accents=fields.flag("strip_accents"),
+            max_word_characters=fields.integer("max_word_characters", 1, 1000),
+        )
+    else:
+        settings = RegexSettings(
+            vocabulary=fields.text("vocabulary", _FILE_NAME),
+            pattern=fields.text("pattern"),
+            lowercase=fields.flag("lowercase"),
+        )
     fields.finish()
     return settings
+
+
+def parse_tokenizer(settings: Mapping[str, Any]) -> TokenizerSettings:
+    """The section ``tokenizer`` of a ``bundle.json`` alone.
+
+    Raises:
+        BundleError: a key is missing, unknown or wrong.
+    """
+    return _tokenizer(Fields("tokenizer", settings))
 
 
 def _calibration(fields: Fields) -> Calibration:
@@ -196,8 +271,8 @@ def _calibration(fields: Fields) -> Calibration:
     return calibration
 
 
-def _input(fields: Fields) -> InputLimits:
-    max_tokens = fields.integer("max_tokens", 3, LONGEST_INPUT)
+def _input(fields: Fields, longest: int) -> InputLimits:
+    max_tokens = fields.integer("max_tokens", 3, longest)
     limits = InputLimits(
         max_tokens=max_tokens,
         beyond=Beyond(fields.choice("beyond", tuple(beyond.value for beyond in Beyond))),
@@ -214,9 +289,33 @@ def _variant(fields: Fields) -> Variant:
         features=fields.texts("features", least=0),
         dynamic_length=fields.flag("dynamic_length"),
         metrics=fields.mapping("metrics"),
+        tensors=_tensors(fields.section("tensors")) if "tensors" in fields.names() else None,
     )
     fields.finish()
+    if variant.tensors and variant.dynamic_length:
+        raise fields.error("dynamic_length", "is true, where the tensors have names of their own")
     return variant
+
+
+def _tensors(fields: Fields) -> TensorNames:
+    names = TensorNames(
+        inputs=_names(fields.section("inputs"), _INPUTS),
+        outputs=_names(fields.section("outputs"), _OUTPUTS),
+    )
+    fields.finish()
+    if _INPUTS[0] not in names.inputs:
+        raise fields.error("inputs", f"has no {_INPUTS[0]}")
+    if len(names.outputs) != 1:
+        raise fields.error("outputs", f"is not one of {' and '.join(_OUTPUTS)}")
+    return names
+
+
+def _names(fields: Fields, keys: tuple[str, ...]) -> dict[str, str]:
+    names = {key: fields.text(key) for key in keys if key in fields.names()}
+    fields.finish()
+    if len(set(names.values())) != len(names):
+        raise fields.error(keys[-1], "is the name of another tensor, too")
+    return names
 
 
 def _golden(fields: Fields) -> GoldenSettings:
@@ -253,6 +352,8 @@ def _check_labels(manifest: Manifest) -> None:
         raise BundleError(f"{MANIFEST_NAME}: out_of_scope is the only label")
     if tags and (manifest.task is not Task.INTENT or tags[0] != "O"):
         raise BundleError(f'{MANIFEST_NAME}: slot_tags start with "O" and belong to the task intent')
+    if tags and not isinstance(manifest.tokenizer, WordPieceSettings):
+        raise BundleError(f"{MANIFEST_NAME}: slot_tags need a tokenizer of the type wordpiece")
     for tag in tags[1:]:
         if not _TAG.fullmatch(tag):
             raise BundleError(

@@ -67,6 +67,8 @@ class Model:
         self.runtime = runtime_info(backend)
         self.variant = choose_variant(bundle.manifest, self.runtime)
         self._tokenizer = read_tokenizer(bundle)
+        self._head, self._tail = self._tokenizer.head, self._tokenizer.tail
+        self._wordless = self._head + self._tail
         self._lock = Lock()
         self._resources = ExitStack()
         self._runner = Runner(
@@ -76,6 +78,7 @@ class Model:
             pad_id=self._tokenizer.pad_id,
             vocabulary_size=self._tokenizer.vocabulary_size,
             max_tokens=bundle.manifest.input.max_tokens,
+            tensors=self.variant.tensors,
             backend=backend,
         )
         self._resources.callback(self._runner.close)
@@ -153,7 +156,7 @@ class Model:
             begun = perf_counter()
             encoding = self._tokenizer.encode(text)
             length = len(encoding.ids)
-            if 2 < length <= self.bundle.manifest.input.max_tokens and self.batch_size > 1:
+            if self._wordless < length <= self.bundle.manifest.input.max_tokens and self.batch_size > 1:
                 by_length.setdefault(length, []).append((index, encoding, (perf_counter() - begun) * 1e3))
             else:
                 answers[index] = self._answer(text, top_ks[index])
@@ -256,11 +259,11 @@ class Model:
         """The tokens to be read, and whether the end of the text is not among them."""
         limits = self.bundle.manifest.input
         encoding = self._tokenizer.encode(text)
-        if len(encoding.ids) == 2:
+        if len(encoding.ids) == self._wordless:
             raise RequestError(ErrorCode.EMPTY_TEXT, "the text is empty")
         if limits.beyond is Beyond.WINDOW or len(encoding.ids) <= limits.max_tokens:
             return encoding, False
-        return truncate(encoding, limits.max_tokens), True
+        return truncate(encoding, limits.max_tokens, head=self._head, tail=self._tail), True
 
     def analyse(self, text: str, *, top_k: int = 3) -> Analysis:
         """As :meth:`predict`, of a model with labels, with token ids and logits.
@@ -408,7 +411,7 @@ class Model:
     def _windows(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The windows in which a text longer than the model is read."""
         limits = self.bundle.manifest.input
-        return cut_windows(ids, limits.max_tokens, limits.window_stride)
+        return cut_windows(ids, limits.max_tokens, limits.window_stride, head=self._head, tail=self._tail)
 
     def _invoke_batch(
         self, encodings: Sequence[Encoding]

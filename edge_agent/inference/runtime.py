@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import RuntimeFailure
+from edge_agent.inference.manifest import TensorNames
 
 _MODULES: Final = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
@@ -28,6 +29,9 @@ _MODULES: Final = {
 }
 _BATCH_SIGNATURE: Final = "batch"
 _INPUT_NAME: Final = "token_ids"
+_LOGITS: Final = "label_logits"
+_PROBABILITIES: Final = "label_probabilities"
+_LEAST_PROBABILITY: Final = np.finfo(np.float32).tiny
 _FEATURES: Final = {
     "ai-edge-litert": frozenset({"float32", "int8-per-tensor", "int8-per-channel", "int4-per-channel"}),
     "tflite-runtime": frozenset({"float32", "int8-per-tensor"}),
@@ -52,18 +56,19 @@ class RuntimeInfo:
         return f"{self.name} {self.version}"
 
 
-class _Interpreter(Protocol):
-    """What this package uses of ``Interpreter``."""
+class Interpreter(Protocol):
+    """What this package uses of ``Interpreter``; its documentation is the runtime's."""
 
-    def get_input_details(self) -> list[dict[str, Any]]: ...
-    def get_output_details(self) -> list[dict[str, Any]]: ...
-    def resize_tensor_input(self, index: int, shape: Sequence[int], strict: bool = ...) -> None: ...
-    def allocate_tensors(self) -> None: ...
-    def set_tensor(self, index: int, value: NDArray[np.int32]) -> None: ...
-    def invoke(self) -> None: ...
-    def get_tensor(self, index: int) -> NDArray[Any]: ...
-    def get_signature_list(self) -> dict[str, Any]: ...
-    def get_signature_runner(self, signature_key: str) -> Any: ...
+    def get_input_details(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def get_output_details(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def get_tensor_details(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def resize_tensor_input(self, index: int, shape: Sequence[int], strict: bool = ...) -> None: ...  # noqa: D102
+    def allocate_tensors(self) -> None: ...  # noqa: D102
+    def set_tensor(self, index: int, value: NDArray[np.int32]) -> None: ...  # noqa: D102
+    def invoke(self) -> None: ...  # noqa: D102
+    def get_tensor(self, index: int) -> NDArray[Any]: ...  # noqa: D102
+    def get_signature_list(self) -> dict[str, Any]: ...  # noqa: D102
+    def get_signature_runner(self, signature_key: str) -> Any: ...  # noqa: D102
 
 
 def runtime_info(backend: str | None = None) -> RuntimeInfo:
@@ -100,11 +105,13 @@ def _backend(wanted: str | None) -> tuple[str, Any]:
 class _Session:
     """A made interpreter and the tensor numbers of its input and outputs."""
 
-    interpreter: _Interpreter
+    interpreter: Interpreter
     input_index: int
     input_shape: tuple[int, ...]
     output_indices: Mapping[str, int]
     output_shapes: Mapping[str, tuple[int, ...]]
+    mask_index: int | None = None
+    segment_index: int | None = None
 
 
 class Runner:
@@ -117,6 +124,8 @@ class Runner:
         pad_id: what a fixed length is padded with.
         vocabulary_size: ids from here on are refused before the call; None trusts the caller.
         max_tokens: longest input; None trusts the caller.
+        tensors: the names of a foreign file's tensors; None where they are those of the contract.
+            Probabilities come out as their logarithms, under the name of logits.
         backend: the distribution name of one runtime, or None for the first that is installed.
 
     Attributes:
@@ -137,6 +146,7 @@ class Runner:
         pad_id: int = 0,
         vocabulary_size: int | None = None,
         max_tokens: int | None = None,
+        tensors: TensorNames | None = None,
         backend: str | None = None,
     ) -> None:
         self._model = model
@@ -145,6 +155,8 @@ class Runner:
         self._pad_id = pad_id
         self._vocabulary_size = vocabulary_size
         self._max_tokens = max_tokens
+        self._tensors = tensors
+        self._call = Runner._call_own if tensors is None else Runner._call_foreign
         self._backend_name = backend
         self._length: int | None = None
         self._closed = False
@@ -164,7 +176,7 @@ class Runner:
         Raises:
             RuntimeFailure: ids out of range or too long, or the runtime failed; the next call is unaffected.
         """
-        return self._guarded((ids,), lambda session: self._call(session, ids))
+        return self._guarded((ids,), lambda session: self._call(self, session, ids))
 
     def run_batch(self, batch: Sequence[Sequence[int]]) -> dict[str, NDArray[np.float32]]:
         """One inference over ``batch_size`` sentences of one length.
@@ -211,17 +223,12 @@ class Runner:
         self._model = b""
 
     def _open(self) -> _Session:
-        name, module = _backend(self._backend_name)
-        content = isinstance(self._model, bytes)
-        source = {"model_content": self._model} if content else {"model_path": str(self._model)}
         self._length = None
-        try:
-            interpreter: _Interpreter = module.Interpreter(num_threads=self._threads, **source)
-            inputs = interpreter.get_input_details()
-            outputs = interpreter.get_output_details()
-        except Exception as error:
-            what = "the model" if content else Path(str(self._model)).name
-            raise RuntimeFailure(f"{name} cannot load {what}: {_one_line(error)}") from error
+        interpreter = open_interpreter(self._model, threads=self._threads, backend=self._backend_name)
+        if self._tensors is not None:
+            return _foreign_session(interpreter, self._tensors)
+        inputs = interpreter.get_input_details()
+        outputs = interpreter.get_output_details()
         if len(inputs) != 1 or inputs[0]["dtype"] is not np.int32 or len(inputs[0]["shape"]) != 2:
             raise RuntimeFailure("the model does not take one int32 tensor [1, length]")
         signature = tuple(int(size) for size in inputs[0]["shape_signature"])
@@ -246,7 +253,7 @@ class Runner:
         if self._max_tokens is not None and len(ids) > self._max_tokens:
             raise RuntimeFailure(f"{len(ids)} tokens, where the model reads {self._max_tokens}")
 
-    def _call(self, session: _Session, ids: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+    def _call_own(self, session: _Session, ids: Sequence[int]) -> dict[str, NDArray[np.float32]]:
         interpreter = session.interpreter
         length = len(ids)
         if not self._dynamic_length:
@@ -263,6 +270,29 @@ class Runner:
         interpreter.invoke()
         return {name: interpreter.get_tensor(index) for name, index in session.output_indices.items()}
 
+    def _call_foreign(self, session: _Session, ids: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        """As :meth:`_call_own`, of a file of a fixed length that may want a mask and segment ids, too."""
+        interpreter = session.interpreter
+        length = session.input_shape[1]
+        padding = length - len(ids)
+        if padding < 0:
+            raise RuntimeFailure(f"{len(ids)} tokens, where the model's file takes {length}")
+        if self._length is None:
+            interpreter.allocate_tensors()
+            self._length = length
+        padded = np.array(([*ids, *[self._pad_id] * padding],), np.int32)
+        interpreter.set_tensor(session.input_index, padded)
+        if session.mask_index is not None:
+            mask = np.array(([1] * len(ids) + [0] * padding,), np.int32)
+            interpreter.set_tensor(session.mask_index, mask)
+        if session.segment_index is not None:
+            interpreter.set_tensor(session.segment_index, np.zeros((1, length), np.int32))
+        interpreter.invoke()
+        outputs = {name: interpreter.get_tensor(index) for name, index in session.output_indices.items()}
+        if _PROBABILITIES in outputs:
+            outputs[_LOGITS] = np.log(np.maximum(outputs.pop(_PROBABILITIES), _LEAST_PROBABILITY))
+        return outputs
+
     def _call_batch(
         self, session: _Session, batch: Sequence[Sequence[int]]
     ) -> dict[str, NDArray[np.float32]]:
@@ -277,6 +307,47 @@ class Runner:
             return 1
         runner = session.interpreter.get_signature_runner(_BATCH_SIGNATURE)
         return int(runner.get_input_details()[_INPUT_NAME]["shape"][0])
+
+
+def open_interpreter(model: str | Path | bytes, *, threads: int, backend: str | None) -> Interpreter:
+    """A made interpreter of a file or of its bytes.
+
+    Raises:
+        RuntimeFailure: there is no runtime, or it cannot load the file.
+    """
+    name, module = _backend(backend)
+    content = isinstance(model, bytes)
+    source = {"model_content": model} if content else {"model_path": str(model)}
+    try:
+        interpreter: Interpreter = module.Interpreter(num_threads=threads, **source)
+    except Exception as error:
+        what = "the model" if content else Path(str(model)).name
+        raise RuntimeFailure(f"{name} cannot load {what}: {_one_line(error)}") from error
+    return interpreter
+
+
+def _foreign_session(interpreter: Interpreter, tensors: TensorNames) -> _Session:
+    """The tensors of a foreign file by the names that the bundle gives them."""
+    inputs = {details["name"]: details for details in interpreter.get_input_details()}
+    outputs = {details["name"]: details for details in interpreter.get_output_details()}
+    if set(inputs) != set(tensors.inputs.values()) or set(outputs) != set(tensors.outputs.values()):
+        raise RuntimeFailure("the model's inputs and outputs are not those that the bundle names")
+    shapes = {tuple(int(size) for size in details["shape"]) for details in inputs.values()}
+    (shape, *others) = shapes
+    if others or len(shape) != 2 or any(details["dtype"] is not np.int32 for details in inputs.values()):
+        raise RuntimeFailure("the model's inputs are not int32 tensors [1, length], all of one length")
+    if any(details["dtype"] is not np.float32 for details in outputs.values()):
+        raise RuntimeFailure("the model's output is not float32")
+    indices = {role: int(inputs[name]["index"]) for role, name in tensors.inputs.items()}
+    return _Session(
+        interpreter=interpreter,
+        input_index=indices["token_ids"],
+        input_shape=shape,
+        output_indices={role: outputs[name]["index"] for role, name in tensors.outputs.items()},
+        output_shapes={_LOGITS: _signature(output) for output in outputs.values()},  # noqa: B035 - the only one
+        mask_index=indices.get("mask"),
+        segment_index=indices.get("segment_ids"),
+    )
 
 
 def _signature(details: dict[str, Any]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from unicodedata import combining, normalize
 
 from edge_agent.inference.unicode_tables import (
@@ -37,19 +37,39 @@ _LONGEST_CACHED_CHUNK: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A tokenized text. The three sequences have one item a token, ``[CLS]`` first and ``[SEP]`` last.
+    """A tokenized text. The three sequences have one item a token; WordPiece has [CLS] first and [SEP] last.
 
     Attributes:
         ids: vocabulary ids.
-        spans: start and end (exclusive) in code points of the original text; (0, 0) for ``[CLS]``
-            and ``[SEP]``.
+        spans: start and end (exclusive) in code points of the original text; (0, 0) for tokens of the
+            tokenizer's own.
         words: running number of the word (between white space and punctuation) that the token is a
-            piece of; -1 for ``[CLS]`` and ``[SEP]``.
+            piece of; -1 for tokens of the tokenizer's own.
     """
 
     ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
     words: tuple[int, ...]
+
+
+class Tokenizer(Protocol):
+    """What a model needs of a tokenizer.
+
+    ``head`` and ``tail`` count the tokens of its own, such as [CLS] and [SEP], that it puts before and after
+    those of a text; ``pad_id`` pads a fixed length; ids are smaller than ``vocabulary_size``.
+    """
+
+    @property
+    def head(self) -> int: ...  # noqa: D102
+    @property
+    def tail(self) -> int: ...  # noqa: D102
+    @property
+    def pad_id(self) -> int: ...  # noqa: D102
+    @property
+    def vocabulary_size(self) -> int: ...  # noqa: D102
+
+    def encode(self, text: str) -> Encoding:
+        """Tokenize a text, whole, whatever its length."""
 
 
 class _Pieces(NamedTuple):
@@ -83,6 +103,9 @@ class WordPiece:
     Raises:
         ValueError: a special token is missing, or a token occurs twice.
     """
+
+    head = 1
+    tail = 1
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def what(answer: Prediction | RequestError | RuntimeFailure) -> Any:
     if not isinstance(answer, Prediction):
         return answer.code if isinstance(answer, RequestError) else str(answer)
+    assert answer.confidence is not None
     slots = tuple((slot.name, slot.start, slot.end) for slot in answer.slots)
     return answer.label, round(answer.confidence, 3), len(answer.alternatives), slots, answer.truncated
 

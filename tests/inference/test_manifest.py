@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import BundleError
-from edge_agent.inference.manifest import Beyond, parse_manifest, render_manifest
+from edge_agent.inference.manifest import (
+    Beyond,
+    RegexSettings,
+    TensorNames,
+    parse_manifest,
+    render_manifest,
+)
 from edge_agent.types import Task
 from tests.tiny_bundle import tiny_manifest
 
@@ -29,6 +35,24 @@ def test_a_right_manifest_is_read_whole() -> None:
     assert parsed.input.beyond is Beyond.TRUNCATE
     assert parsed.variants[0].runtimes == ("ai-edge-litert",)
     assert parsed.files["vocab.txt"].size == 1
+
+
+REGEX = {"type": "regex", "vocabulary": "vocab.txt", "pattern": "[^a]+", "lowercase": True}
+TENSORS = {"inputs": {"token_ids": "a", "mask": "b"}, "outputs": {"label_logits": "c"}}
+
+
+def variants(tensors: Any, *, dynamic: bool = False) -> dict[str, Any]:
+    (variant,) = tiny_manifest()["variants"]
+    return {"variants": [{**variant, "dynamic_length": dynamic, "tensors": tensors}]}
+
+
+def test_a_foreign_file_has_names_of_its_own_and_may_split_at_a_pattern() -> None:
+    limits = {"max_tokens": 4096, "beyond": "truncate", "window_stride": 1}
+    changes = {**variants(TENSORS), "tokenizer": REGEX, "task": "classify", "slot_tags": [], "input": limits}
+    parsed = parse_manifest(render_manifest(manifest(**changes)))
+    assert parsed.tokenizer == RegexSettings("vocab.txt", "[^a]+", lowercase=True)
+    assert parsed.variants[0].tensors == TensorNames({"token_ids": "a", "mask": "b"}, {"label_logits": "c"})
+    assert parse_manifest(render_manifest(manifest())).variants[0].tensors is None
 
 
 @pytest.mark.parametrize(
@@ -56,6 +80,15 @@ def test_a_right_manifest_is_read_whole() -> None:
         ({"slot_tags": ["B-area"]}, 'slot_tags start with "O"'),
         ({"slot_tags": ["O", "X-area"]}, "neither B-<name> nor I-<name>"),
         ({"task": "classify"}, "slot_tags start with"),
+        ({"tokenizer": REGEX}, "slot_tags need a tokenizer of the type wordpiece"),
+        ({"tokenizer": {**REGEX, "pattern": ""}}, "tokenizer: pattern is not a non-empty string"),
+        ({"tokenizer": {**REGEX, "strip_accents": True}}, "tokenizer: unknown key 'strip_accents'"),
+        (variants(TENSORS, dynamic=True), "dynamic_length is true, where the tensors have names"),
+        (variants(None), "variants[0]: tensors is not an object"),
+        (variants({**TENSORS, "inputs": {}}), "tensors: inputs has no token_ids"),
+        (variants({**TENSORS, "inputs": {"token_ids": "a", "mask": "a"}}), "is the name of another tensor"),
+        (variants({**TENSORS, "inputs": {"ids": "a"}}), "inputs: unknown key 'ids'"),
+        (variants({**TENSORS, "outputs": {}}), "outputs is not one of label_logits and label_probabilities"),
         (
             {"calibration": {"temperature": 0, "threshold": 0.5, "margin": 0}},
             "calibration: temperature is not a",

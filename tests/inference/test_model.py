@@ -28,6 +28,7 @@ def test_an_intent_is_answered_with_its_slots(tiny_model: Model) -> None:
     assert (prediction.model, prediction.version, prediction.task) == ("tiny", "1.0.0", Task.INTENT)
     assert prediction.recognized
     assert prediction.label == "HassTurnOff"
+    assert prediction.confidence is not None
     assert prediction.confidence > 0.5
     assert [(slot.name, slot.value) for slot in prediction.slots] == [
         ("name", "fan"),
@@ -65,6 +66,7 @@ def test_any_text_is_answered_or_empty(tiny_model: Model, text: str) -> None:
     except RequestError as refusal:
         assert refusal.code is ErrorCode.EMPTY_TEXT  # noqa: PT017
         return
+    assert prediction.confidence is not None
     assert 0 < prediction.confidence <= 1
     assert prediction.recognized == (prediction.label is not None)
     for slot in prediction.slots:
