@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edge_agent.forge.encoder import EncoderShape, JointEncoder
 from edge_agent.forge.weights import EncoderWeights, LayerWeights, Linear, Norm
 
 Array = NDArray[np.float32]
@@ -87,44 +85,3 @@ def _layer(constants: _Constants, name: str, query_scale: float) -> LayerWeights
         output=constants.linear(f"{name}/output"),
         output_norm=constants.norm(f"{name}/feed_forward/norm"),
     )
-
-
-def joint_encoder(weights: EncoderWeights) -> JointEncoder:
-    """The training encoder with these weights, ready to evaluate."""
-    encoder = JointEncoder(
-        EncoderShape(
-            vocabulary=len(weights.words),
-            hidden=weights.hidden,
-            intermediate=len(weights.layers[0].intermediate.bias),
-            layers=len(weights.layers),
-            heads=weights.heads,
-            longest=len(weights.positions),
-            labels=len(weights.label_head.bias),
-            tags=len(weights.slot_head.bias) if weights.slot_head else 0,
-            epsilon=weights.epsilon,
-        )
-    )
-    encoder.load_state_dict({name: torch.from_numpy(array) for name, array in _state(weights).items()})
-    return encoder.eval()
-
-
-def _state(weights: EncoderWeights) -> dict[str, Array]:
-    state = {"words.weight": weights.words, "positions.weight": weights.positions}
-    state |= _norm_state("embedding_norm", weights.embedding_norm)
-    state |= _linear_state("label_head", weights.label_head)
-    if weights.slot_head is not None:
-        state |= _linear_state("slot_head", weights.slot_head)
-    for number, layer in enumerate(weights.layers):
-        for name in ("query", "key", "value", "attention_output", "intermediate", "output"):
-            state |= _linear_state(f"layers.{number}.{name}", getattr(layer, name))
-        for name in ("attention_norm", "output_norm"):
-            state |= _norm_state(f"layers.{number}.{name}", getattr(layer, name))
-    return state
-
-
-def _linear_state(name: str, linear: Linear) -> dict[str, Array]:
-    return {f"{name}.weight": linear.weight, f"{name}.bias": linear.bias}
-
-
-def _norm_state(name: str, norm: Norm) -> dict[str, Array]:
-    return {f"{name}.weight": norm.gain, f"{name}.bias": norm.offset}

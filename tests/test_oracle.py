@@ -11,8 +11,9 @@ import torch
 from edge_agent.forge.encoder import EncoderShape, JointEncoder
 from edge_agent.forge.export import export_encoder
 from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.rebuild import encoder_of
 from edge_agent.forge.weights import Linear
-from tests.oracle import joint_encoder, read_encoder_weights
+from tests.oracle import read_encoder_weights
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_a_float32_file_gives_back_every_weight(encoder: JointEncoder, tmp_path:
     assert (found.heads, len(found.layers)) == (4, 2)
     assert found.epsilon == pytest.approx(1e-12)
     for name, expected in encoder.state_dict().items():
-        actual = joint_encoder(found).state_dict()[name]
+        actual = encoder_of(found).state_dict()[name]
         np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=1e-6, err_msg=name)
 
 

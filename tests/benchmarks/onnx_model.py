@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from edge_agent.forge.encoder import JointEncoder
-from tests.oracle import joint_encoder, read_encoder_weights
+from edge_agent.forge.rebuild import encoder_of
+from tests.oracle import read_encoder_weights
 
 LENGTH = 128
 """What such scripts pad every sentence to."""
@@ -31,7 +32,7 @@ def write_onnx(tflite: Path, folder: Path) -> Path:
     """Writes the weights of a ``.tflite`` file as quantised ONNX and returns its path."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    encoder = _Padded(joint_encoder(read_encoder_weights(tflite)))
+    encoder = _Padded(encoder_of(read_encoder_weights(tflite)))
     example = (torch.zeros(1, LENGTH, dtype=torch.int64), torch.ones(1, LENGTH, dtype=torch.int64))
     plain, quantised = folder / "float32.onnx", folder / "int8.onnx"
     with warnings.catch_warnings():
