@@ -320,6 +320,8 @@ def open_interpreter(model: str | Path | bytes, *, threads: int, backend: str | 
     source = {"model_content": model} if content else {"model_path": str(model)}
     try:
         interpreter: Interpreter = module.Interpreter(num_threads=threads, **source)
+        interpreter.get_input_details()  # raises where a tensor's name is no text
+        interpreter.get_output_details()
     except Exception as error:
         what = "the model" if content else Path(str(model)).name
         raise RuntimeFailure(f"{name} cannot load {what}: {_one_line(error)}") from error

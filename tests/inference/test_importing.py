@@ -390,6 +390,12 @@ def test_graphs_of_another_kind_are_refused(
     refused(tmp_path, add_metadata(file, WORD_SAID, WORD_FILES), reason)
 
 
+def test_a_tensor_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = word_file(tmp_path / "a.tflite")
+    file.write_bytes(file.read_bytes().replace(b"Stateful", b"State\xa4ul"))
+    refused(tmp_path, file, "cannot load model.tflite")
+
+
 def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     file = word_file(tmp_path / "a.tflite")
     (tmp_path / "out" / "a").mkdir(parents=True)
