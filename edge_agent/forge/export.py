@@ -8,7 +8,7 @@ signature ``batch``, takes several sentences of one length at once, ``token_ids`
 
 What can be folded into a matrix is: ``1/sqrt(d)`` of the attention into the query (Vaswani et al. 2017),
 MobileBERT's NoNorm into the product before it. Both are factors of whole rows, so that weights with one scale
-a row are quantised to the same numbers as before.
+a row are quantised to the same numbers as before. Where only [CLS] is read, the last layer computes no other.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from edge_agent.forge.weights import (
     MobileEncoderWeights,
     MobileLayerWeights,
     NormedLinear,
+    Pooling,
 )
 
 INPUT_NAME = "token_ids"
@@ -85,7 +86,9 @@ def _add_graph(
 
 
 def _outputs(graph: EncoderGraph, states: int, weights: EncoderWeights | MobileEncoderWeights) -> list[int]:
-    vector = graph.pooled(states, weights.pooling, weights.hidden)
+    vector = states
+    if not _ends_in_first_tokens(weights):
+        vector = graph.pooled(states, weights.pooling, weights.hidden)
     if weights.pooler is not None:
         pooler = weights.pooler
         vector = graph.linear(
@@ -99,29 +102,40 @@ def _outputs(graph: EncoderGraph, states: int, weights: EncoderWeights | MobileE
     return outputs
 
 
+def _ends_in_first_tokens(weights: EncoderWeights | MobileEncoderWeights) -> bool:
+    """Whether the last layer computes only what is read of it: the states of [CLS]."""
+    only_first = weights.pooling is Pooling.FIRST and weights.slot_head is None
+    return only_first and isinstance(weights, EncoderWeights)  # one of MobileBERT's 24 layers is not worth it
+
+
 def _bert_states(graph: EncoderGraph, token_ids: int, weights: EncoderWeights) -> int:
+    """The last layer's states: [batch · length, hidden], or [batch, hidden] where only [CLS] is read."""
     words = graph.rows("words", graph.flat(token_ids), weights.words, graph.scheme)
     states = graph.add_positions(token_ids, words, weights.positions)
     states = graph.layer_norm("embedding_norm", states, weights.embedding_norm, weights.epsilon)
-    for number, layer in enumerate(weights.layers):
-        states = _bert_layer(graph, f"layer{number}", states, layer, weights)
-    return states
+    for number, layer in enumerate(weights.layers[:-1]):
+        states = _bert_layer(graph, f"layer{number}", states, states, layer, weights)
+    read = states
+    if _ends_in_first_tokens(weights):
+        read = graph.pooled(states, Pooling.FIRST, weights.hidden)
+    return _bert_layer(graph, f"layer{len(weights.layers) - 1}", states, read, weights.layers[-1], weights)
 
 
 def _bert_layer(
-    graph: EncoderGraph, name: str, states: int, layer: LayerWeights, weights: EncoderWeights
+    graph: EncoderGraph, name: str, states: int, read: int, layer: LayerWeights, weights: EncoderWeights
 ) -> int:
+    """One layer over the tokens ``read``, whose attention sees ``states``."""
     shape = [LENGTH, weights.hidden]
     context = graph.attention(
         name,
-        graph.linear(f"{name}/query", states, _scaled(layer.query, weights.heads)),
+        graph.linear(f"{name}/query", read, _scaled(layer.query, weights.heads)),
         graph.linear(f"{name}/key", states, layer.key),
         graph.linear(f"{name}/value", states, layer.value),
         heads=weights.heads,
         width=len(layer.query.bias),
     )
     attended = graph.linear(f"{name}/attention_output", context, layer.attention_output)
-    summed = graph.add(f"{name}/attention/sum", states, attended, shape)
+    summed = graph.add(f"{name}/attention/sum", read, attended, shape)
     states = graph.layer_norm(f"{name}/attention/norm", summed, layer.attention_norm, weights.epsilon)
     wide = graph.linear(f"{name}/intermediate", states, layer.intermediate, activation=weights.activation)
     narrow = graph.linear(f"{name}/output", wide, layer.output)

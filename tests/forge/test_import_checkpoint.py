@@ -170,7 +170,30 @@ def test_tokenizer_json_gives_the_ids_of_its_own_library(
         assert list(ours.encode(text).ids) == theirs.encode(text).ids
 
 
-def test_tokenizer_config_goes_before_tokenizer_json(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [(True, False), (True, None), (False, True), (False, None)])
+@pytest.mark.parametrize(
+    "said", [{}, {"strip_accents": None}, {"strip_accents": False}, {"strip_accents": True}]
+)
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_tokenizer_config_goes_before_tokenizer_json_as_in_transformers(
+    tmp_path: Path, own: tuple[bool, bool | None], said: dict[str, Any], lowercase: bool
+) -> None:
+    vocabulary = {token: number for number, token in enumerate(VOCABULARY)}
+    BertWordPieceTokenizer(vocabulary, lowercase=own[0], strip_accents=own[1]).save(
+        str(tmp_path / "tokenizer.json")
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, **said}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    theirs, ours = (
+        hugging_face().AutoTokenizer.from_pretrained(tmp_path),
+        read_tokenizer(tmp_path).word_piece(),
+    )
+    for text in TEXTS:
+        assert list(ours.encode(text).ids) == theirs(text)["input_ids"]
+
+
+def test_tokenizer_config_may_shorten_the_input(tmp_path: Path) -> None:
     vocabulary = {token: number for number, token in enumerate(VOCABULARY)}
     BertWordPieceTokenizer(vocabulary, lowercase=True).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false, "model_max_length": 64}')

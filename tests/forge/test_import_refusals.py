@@ -132,6 +132,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], str]] = {
         written("vocab.txt", "\n".join(VOCABULARY[:-1])),
         "tokens, the embedding of config.json",
     ),
+    "another tokenizer's class": (
+        written("tokenizer_config.json", '{"tokenizer_class": "BertJapaneseTokenizer"}'),
+        "tokenizer_class 'BertJapaneseTokenizer'",
+    ),
     "no basic tokenizer": (
         written("tokenizer_config.json", '{"do_basic_tokenize": false}'),
         "do_basic_tokenize is off",

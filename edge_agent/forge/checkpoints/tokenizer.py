@@ -16,6 +16,12 @@ from edge_agent.inference.manifest import LONGEST_INPUT
 from edge_agent.inference.tokenizer import WordPiece
 
 _ONLY_WORDPIECE: Final = "models with BERT's WordPiece are supported"
+_WORDPIECE_CLASSES: Final = (
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "MobileBertTokenizer",
+    "PreTrainedTokenizer",
+)
 _OTHER_KINDS: Final = {
     "spiece.model": "SentencePiece",
     "sentencepiece.bpe.model": "SentencePiece",
@@ -141,7 +147,15 @@ def _from_vocabulary(folder: Path) -> Tokenizer:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a text file in UTF-8", hint="copy the file again") from error
     tokens = tuple(lines if lines[-1] else lines[:-1])
+    _check_class(folder / "tokenizer_config.json")
     return _configured(folder, tokens, lowercase=True, strip_accents=None, max_word_characters=100)
+
+
+def _check_class(path: Path) -> None:
+    """A ``vocab.txt`` alone does not say how words are cut: Japanese BERT, for one, has a parser for it."""
+    kind = read_object(path).get("tokenizer_class") if path.exists() else None
+    if kind is not None and str(kind).removesuffix("Fast") not in _WORDPIECE_CLASSES:
+        raise DataError(f"{path}: tokenizer_class {kind!r:.60} is not supported", hint=_ONLY_WORDPIECE)
 
 
 def _configured(
@@ -158,9 +172,9 @@ def _configured(
     for name in ("tokenize_chinese_chars", "do_basic_tokenize"):
         if found.get(name, True) is not True:
             raise DataError(f"{path}: {name} is off", hint=_ONLY_WORDPIECE)
-    if isinstance(found.get("do_lower_case"), bool):
-        lowercase = found["do_lower_case"]
-    if isinstance(found.get("strip_accents"), bool):
+    if isinstance(found.get("do_lower_case"), bool):  # then accents follow, unless they are named too
+        lowercase, strip_accents = found["do_lower_case"], found.get("strip_accents")
+    elif "strip_accents" in found:
         strip_accents = found["strip_accents"]
     longest = found.get("model_max_length")  # 1e30 stands for "unknown" in these files
     limit = (
