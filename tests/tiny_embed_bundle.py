@@ -35,7 +35,12 @@ def reference_embedding(ids: tuple[int, ...]) -> Array:
 
 
 def build_tiny_embed_bundle(
-    folder: str | Path, name: str = "tiny-embed", *, beyond: str = "truncate", wrong_golden: bool = False
+    folder: str | Path,
+    name: str = "tiny-embed",
+    *,
+    beyond: str = "truncate",
+    wrong_golden: bool = False,
+    batch: int = 0,
 ) -> Path:
     """Write a valid bundle of the task embed into ``folder`` (made if need be) and return it.
 
@@ -44,10 +49,11 @@ def build_tiny_embed_bundle(
         name: of the bundle.
         beyond: ``truncate`` or ``window``.
         wrong_golden: the second golden sentence expects another vector.
+        batch: sentences that the file takes at once; 0 for a file without that graph.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    write_embedder(target / "model.tflite", word_vectors())
+    write_embedder(target / "model.tflite", word_vectors(), batch=batch)
     (target / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     golden = [_golden(lang, text) for lang, text in SENTENCES]
     if wrong_golden:

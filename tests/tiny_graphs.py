@@ -16,8 +16,11 @@ Array = NDArray[np.float32]
 _OP = schema.BuiltinOperator
 
 
-def write_embedder(path: Path, words: Array) -> Path:
-    """``token_ids`` int32 [1, any] → ``embedding`` float32 [1, hidden], the normalised mean of the words."""
+def write_embedder(path: Path, words: Array, *, batch: int = 0) -> Path:
+    """``token_ids`` int32 [1, any] → ``embedding`` float32 [1, hidden], the normalised mean of the words.
+
+    With ``batch``, a second graph takes so many sentences of one length.
+    """
     file = FileBuilder("mean of words")
     graph = file.graph()
     ids = graph.tensor("token_ids", [1, -1], np.int32)
@@ -25,8 +28,24 @@ def write_embedder(path: Path, words: Array) -> Path:
     embedding = graph.tensor("embedding", [1, words.shape[1]])
     graph.operator(_OP.L2_NORMALIZATION, [mean], embedding, options=schema.L2NormOptionsT())
     file.add("serve", graph, [ids], [embedding])
+    if batch:
+        _add_batch(file, words, batch)
     file.write(path)
     return path
+
+
+def _add_batch(file: FileBuilder, words: Array, batch: int) -> None:
+    graph = file.graph()
+    hidden = words.shape[1]
+    ids = graph.tensor("token_ids", [batch, -1], np.int32)
+    apart = graph.tensor("apart", [batch, -1, hidden])
+    _reshape(graph, _look_up(graph, ids, words, -1, "words"), [batch, -1, hidden], "apart", output=apart)
+    options = schema.ReducerOptionsT()
+    axes = graph.constant("axes", np.asarray([1], np.int32))
+    mean = graph.operator(_OP.MEAN, [apart, axes], graph.tensor("mean", [batch, hidden]), options=options)
+    embedding = graph.tensor("embedding", [batch, hidden])
+    graph.operator(_OP.L2_NORMALIZATION, [mean], embedding, options=schema.L2NormOptionsT())
+    file.add("batch", graph, [ids], [embedding])
 
 
 def write_word_vector_classifier(  # as Model Maker's average_word_vec, with names as a converter gives them

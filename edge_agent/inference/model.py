@@ -28,9 +28,16 @@ from edge_agent.inference.golden import (
     cosine,
     parse_golden,
 )
-from edge_agent.inference.manifest import Beyond, Manifest, Variant
-from edge_agent.inference.runtime import Runner, RuntimeInfo, runtime_info
+from edge_agent.inference.manifest import Beyond, Manifest
+from edge_agent.inference.runtime import Runner, runtime_info
 from edge_agent.inference.tokenizer import Encoding
+from edge_agent.inference.variants import (
+    EMBEDDING_OUTPUT,
+    LABEL_OUTPUT,
+    SLOT_OUTPUT,
+    check_outputs,
+    choose_variant,
+)
 from edge_agent.inference.windows import (
     cut_windows,
     mean_direction,
@@ -43,9 +50,6 @@ from edge_agent.types import Prediction, Slot, Task
 
 __all__ = ["Analysis", "Embedded", "Model", "choose_variant"]
 
-LABEL_OUTPUT = "label_logits"
-SLOT_OUTPUT = "slot_logits"
-EMBEDDING_OUTPUT = "embedding"
 _LEAST_COSINE_OF_BATCHES = 0.999
 
 
@@ -83,8 +87,9 @@ class Model:
         )
         self._resources.callback(self._runner.close)
         self._embeds = bundle.manifest.task is Task.EMBED
-        self.batch_size = 1 if self._embeds else self._runner.batch_size
-        _check_outputs(self.variant.file, self._runner, bundle.manifest)
+        self._pooled = EMBEDDING_OUTPUT if self._embeds else LABEL_OUTPUT
+        self.batch_size = self._runner.batch_size
+        check_outputs(self.variant.file, self._runner, bundle.manifest)
 
     @classmethod
     def load(
@@ -184,13 +189,16 @@ class Model:
         """Fills in the answers of one full batch; if it fails as a batch, each is asked alone."""
         begun = perf_counter()
         try:
-            logits = self._invoke_batch([encoding for _, encoding, _ in members])
+            outputs = self._invoke_batch([encoding for _, encoding, _ in members])
         except RuntimeFailure:
             for index, _, _ in members:
                 answers[index] = self._answer(texts[index], top_ks[index])
             return
         invoke_ms = (perf_counter() - begun) * 1e3
-        for (index, encoding, tokenize_ms), (labels, slots) in zip(members, logits, strict=True):
+        for (index, encoding, tokenize_ms), (labels, slots) in zip(members, outputs, strict=True):
+            if self._embeds:
+                answers[index] = self._embedded_answer(encoding, labels, tokenize_ms, invoke_ms)
+                continue
             answers[index] = self._prediction(
                 self._analysis(
                     texts[index],
@@ -203,6 +211,15 @@ class Model:
                     invoke_ms=invoke_ms,
                 )
             )
+
+    def _embedded_answer(
+        self, encoding: Encoding, vector: NDArray[np.float32], tokenize_ms: float, invoke_ms: float
+    ) -> Prediction | RuntimeFailure:
+        try:
+            embedded = Embedded(encoding, _direction([vector]), False, tokenize_ms, invoke_ms)
+        except RuntimeFailure as error:
+            return error
+        return self._embedding_prediction(embedded)
 
     def _prediction(self, analysis: Analysis) -> Prediction:
         manifest = self.bundle.manifest
@@ -402,11 +419,7 @@ class Model:
         ids = encoding.ids
         windows = [ids] if len(ids) <= self.bundle.manifest.input.max_tokens else self._windows(ids)
         with self._lock:
-            vectors = [self._runner.run(window)[EMBEDDING_OUTPUT].reshape(-1) for window in windows]
-        vector = mean_direction(vectors)
-        if not isfinite(np.add.reduce(vector)):
-            raise RuntimeFailure("the model computed a vector without a direction")
-        return vector
+            return _direction([self._invoke(window)[0] for window in windows])
 
     def _windows(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The windows in which a text longer than the model is read."""
@@ -416,22 +429,31 @@ class Model:
     def _invoke_batch(
         self, encodings: Sequence[Encoding]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Label and slot logits of ``batch_size`` texts of one length."""
+        """As :meth:`_invoke`, of ``batch_size`` texts of one length."""
         with self._lock:
             outputs = self._runner.run_batch([encoding.ids for encoding in encodings])
         count, tags = len(encodings), len(self.bundle.manifest.slot_tags)
-        labels = outputs[LABEL_OUTPUT].reshape(count, -1)
+        labels = outputs[self._pooled].reshape(count, -1)
         slots = outputs[SLOT_OUTPUT].reshape(count, -1, tags) if tags else None
         _refuse_unless_finite(labels, slots)
         return [(labels[row], None if slots is None else slots[row]) for row in range(count)]
 
     def _invoke(self, ids: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Label logits [labels] and slot logits [tokens, tags]; or the embedding [hidden], and None."""
         outputs = self._runner.run(ids)
-        labels = outputs[LABEL_OUTPUT].reshape(-1)
+        labels = outputs[self._pooled].reshape(-1)
         tags = len(self.bundle.manifest.slot_tags)
         slots = outputs[SLOT_OUTPUT].reshape(-1, tags)[: len(ids)] if tags else None
         _refuse_unless_finite(labels, slots)
         return labels, slots
+
+
+def _direction(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The vector of length 1 that stands for several, which must have one."""
+    vector = mean_direction(vectors)
+    if not isfinite(np.add.reduce(vector)):
+        raise RuntimeFailure("the model computed a vector without a direction")
+    return vector
 
 
 def _refuse_unless_finite(labels: NDArray[np.float32], slots: NDArray[np.float32] | None) -> None:
@@ -439,36 +461,3 @@ def _refuse_unless_finite(labels: NDArray[np.float32], slots: NDArray[np.float32
     total = np.add.reduce(labels, axis=None) + (0.0 if slots is None else np.add.reduce(slots, axis=None))
     if not isfinite(total):
         raise RuntimeFailure("the model computed logits that are not numbers")
-
-
-def choose_variant(manifest: Manifest, runtime: RuntimeInfo) -> Variant:
-    """The first variant that the runtime computes rightly.
-
-    Raises:
-        BundleError: there is none.
-    """
-    for variant in manifest.variants:
-        if runtime.name in variant.runtimes and runtime.features.issuperset(variant.features):
-            return variant
-    needs = "; ".join(
-        f"{v.file} needs {'/'.join(v.runtimes)} {' '.join(v.features)}" for v in manifest.variants
-    )
-    raise BundleError(f"{manifest.name}: no file of the bundle runs on {runtime} ({needs})")
-
-
-def _check_outputs(file: str, runner: Runner, manifest: Manifest) -> None:
-    """Refuse a file whose outputs are not those of the manifest."""
-    if manifest.task is Task.EMBED:
-        shape = runner.output_shapes.get(EMBEDDING_OUTPUT)
-        if not shape or shape[-1] < 1:
-            raise BundleError(f"{file}: has no output {EMBEDDING_OUTPUT} of a fixed width")
-        return
-    widths = {LABEL_OUTPUT: len(manifest.labels)}
-    if manifest.slot_tags:
-        widths[SLOT_OUTPUT] = len(manifest.slot_tags)
-    for name, width in widths.items():
-        shape = runner.output_shapes.get(name)
-        if not shape:
-            raise BundleError(f"{file}: has no output {name}")
-        if shape[-1] != width:
-            raise BundleError(f"{file}: {name} has {shape[-1]} columns where bundle.json has {width}")

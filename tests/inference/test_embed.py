@@ -17,8 +17,14 @@ from edge_agent.inference.windows import cut_windows, mean_direction
 from edge_agent.types import Prediction, Task
 from tests.inference.support import snapshot
 from tests.tiny_bundle import build_tiny_bundle, tiny_manifest
-from tests.tiny_embed_bundle import HIDDEN, TOKENIZER, build_tiny_embed_bundle, reference_embedding
-from tests.tiny_graphs import Array
+from tests.tiny_embed_bundle import (
+    HIDDEN,
+    TOKENIZER,
+    build_tiny_embed_bundle,
+    reference_embedding,
+    word_vectors,
+)
+from tests.tiny_graphs import Array, write_embedder
 
 LONG = "turn on the lamp the fan the music and play off la luz"
 
@@ -83,6 +89,26 @@ def test_many_texts_are_embedded_in_their_order(folder: Path) -> None:
         assert third.embedding == model.predict(texts[2]).embedding  # type: ignore[union-attr]
     assert isinstance(second, RequestError)
     assert second.code is ErrorCode.EMPTY_TEXT
+
+
+def test_texts_of_one_length_are_embedded_together(tmp_path: Path) -> None:
+    texts = ["turn on", "play music", "the lamp", "off fan", "turn", "luz de"]
+    with Model.load(build_tiny_embed_bundle(tmp_path / "batch", batch=4)) as model:
+        assert model.batch_size == 4
+        together = model.predict_many(texts, [3] * len(texts))
+        for text, answer in zip(texts, together, strict=True):
+            assert isinstance(answer, Prediction)
+            np.testing.assert_allclose(vector(answer), vector(model.predict(text)), atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [0, 4])
+def test_a_vector_of_length_zero_is_a_failure_and_no_answer(tmp_path: Path, batch: int) -> None:
+    folder = build_tiny_embed_bundle(tmp_path / "zero", batch=batch)
+    write_embedder(folder / "model.tflite", np.zeros_like(word_vectors()), batch=batch)
+    _rewrite(folder)
+    with Model.load(folder, check_golden=False) as model:
+        answers = model.predict_many(["play music"] * 4, [3] * 4)
+        assert [str(answer) for answer in answers] == ["the model computed a vector without a direction"] * 4
 
 
 def test_a_wrong_vector_on_this_machine_is_a_golden_error(tmp_path: Path) -> None:
