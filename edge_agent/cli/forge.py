@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.cli.console import JsonOption, print_json
+from edge_agent.cli.forge_import import import_folder
 from edge_agent.cli.forge_progress import shown_progress
+from edge_agent.cli.forge_report import evaluate, report
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -145,6 +147,11 @@ def distill(
     with shown_progress() as shown:
         result = run_again(run_folder, change, data=data or [], stage=shown.stage, progress=shown.progress)
     _show(result, run_folder, as_json=as_json)
+
+
+app.command("import")(import_folder)
+app.command("evaluate")(evaluate)
+app.command("report")(report)
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) ->
     Raises:
         DataError: a set is absent, altered, empty or wrong in itself.
     """
-    read = [(s, _read(s, folders, smoke)) for s in recipe.data if s.kind != "templates"]
+    embeds = recipe.model.task == "embed"
+    read = [(s, _read(s, folders, smoke, embeds)) for s in recipe.data if s.kind != "templates"]
     templates = _templates(recipe, folders)
     findings = find_problems(
         *(_of(read, use) for use in ("train", "dev", "test")),
@@ -72,7 +73,7 @@ def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) ->
     training, left_out = _unseen(read, unique_texts(held_out))
     training += templates
     labels = _labels(training, held_out)
-    if len(labels) < 2 and recipe.model.task != "embed":
+    if len(labels) < 2 and not embeds:
         raise DataError("the data has fewer than two labels")
     return Corpus(
         training=tuple(training),
@@ -113,8 +114,8 @@ def _unseen(read: _Read, forbidden: set[str]) -> tuple[list[WeightedSet], int]:
     return training, left_out
 
 
-def _read(section: DataSection, folders: DataFolders, smoke: bool) -> list[Example]:
-    examples = read_section(section, folders.find(section))
+def _read(section: DataSection, folders: DataFolders, smoke: bool, embeds: bool) -> list[Example]:
+    examples = read_section(section, folders.find(section), judge_unlabelled=embeds)
     if smoke:
         random.Random(0).shuffle(examples)
         return examples[:_SMOKE_ROWS]

@@ -62,6 +62,8 @@ def embedding_figures(
     """
     found = {}
     for name, indices in groups(examples).items():
+        if not len(indices):
+            continue
         own, theirs = vectors[indices], reference[indices]
         alike = own.shape[1] == theirs.shape[1]
         found[name] = {
@@ -75,7 +77,7 @@ def embedding_figures(
 def _vectors(bundle: Path, texts: Sequence[str]) -> Vectors:
     with Model.load(bundle, check_golden=False) as model:
         rows = [model.embed(text).embedding for text in texts]
-    return np.asarray(rows, np.float32).reshape(len(rows), -1)
+    return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), np.float32)
 
 
 def _spearman(own: Vectors, theirs: Vectors) -> float | None:

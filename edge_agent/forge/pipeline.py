@@ -171,9 +171,10 @@ def _record(recipe: Recipe, folders: DataFolders, name: str, smoke: bool) -> byt
 def _smoke(recipe: Recipe) -> Recipe:
     """The same stages with a few steps each; students and low-bit models as small as can be."""
     short = {"steps": _SMOKE_STEPS, "epochs": 0.0}
+    trains = bool(recipe.training.steps or recipe.training.epochs)
     return recipe.model_copy(
         update={
-            "training": recipe.training.model_copy(update=short),
+            "training": recipe.training.model_copy(update=short if trains else {}),
             "student": tuple(s.model_copy(update={**short, "layers": 1}) for s in recipe.student),
             "low_bit": tuple(s.model_copy(update=short) for s in recipe.low_bit),
         }

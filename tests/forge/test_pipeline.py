@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 
 import edge_agent
 from edge_agent.errors import DataError, GateError
-from edge_agent.forge.pipeline import run_recipe
+from edge_agent.forge.pipeline import run_again, run_recipe
+from edge_agent.forge.recipe import StudentSection, with_student
 from edge_agent.forge.training import Progress
 
 TEMPLATES = """
@@ -40,6 +42,16 @@ origin = "sentence-transformers/all-MiniLM-L6-v2"
 licence = "Apache-2.0"
 [training]
 steps = 12
+[[student]]
+name = "tiny"
+layers = 2
+hidden = 312
+intermediate = 600
+steps = 6
+[[low_bit]]
+name = "tiny-int4"
+of = "tiny"
+steps = 4
 [[data]]
 use = "train"
 kind = "templates"
@@ -50,8 +62,9 @@ weight = 3
 beside_recipe = true
 [[data]]
 use = "train"
-kind = "labelled"
+kind = "table"
 file = "chat.jsonl"
+label = "intent"
 lang = "en"
 licence = "CC0"
 weight = 1
@@ -63,16 +76,16 @@ lang = "en"
 licence = "CC0"
 [[data]]
 use = "test"
-kind = "labelled"
+kind = "table"
 file = "test.jsonl"
+label = "intent"
 lang = "en"
 licence = "CC0"
 """
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    (tmp_path / "t.toml").write_text(TEMPLATES, encoding="utf-8")
+def write_recipe(folder: Path) -> Path:
+    (folder / "t.toml").write_text(TEMPLATES, encoding="utf-8")
     rows: dict[str, list[dict[str, object]]] = {
         "chat.jsonl": [
             {"text": f"tell me about {word}", "intent": "chat"}
@@ -90,10 +103,23 @@ def recipe(tmp_path: Path) -> Path:
         ],
     }
     for name, entries in rows.items():
-        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in entries), encoding="utf-8")
-    path = tmp_path / "small.toml"
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in entries), encoding="utf-8")
+    path = folder / "small.toml"
     path.write_text(RECIPE, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    return write_recipe(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from beginning to end, for the tests that only look at it."""
+    path = write_recipe(tmp_path_factory.mktemp("whole"))
+    run_recipe(path, data=[path.parent], out=path.parent / "run", smoke=True)
+    return path.parent / "run"
 
 
 def test_a_smoke_run_ends_in_a_bundle_that_serves_and_a_report(recipe: Path) -> None:
@@ -102,38 +128,92 @@ def test_a_smoke_run_ends_in_a_bundle_that_serves_and_a_report(recipe: Path) -> 
     result = run_recipe(recipe, data=[recipe.parent], out=out, smoke=True, stage=stages.append)
     with edge_agent.load(result.bundle) as model:
         assert model.predict("turn on the kitchen light").model == "small"
-    assert {"report.md", "report.json", "calibration.png", "out_of_scope.png"} <= {
+    assert {"report.md", "report.json", "calibration.png", "pareto.png"} <= {
         file.name for file in out.iterdir()
     }
     assert json.loads((out / "report.json").read_text(encoding="utf-8"))["headline"]["int8_agreement"] >= 0.5
     assert stages[0] == "reading data"
 
 
-def test_an_interrupted_run_is_taken_up_where_it_was_left(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_makes_teacher_student_and_low_bit_model_and_judges_each(whole_run: Path) -> None:
+    models = json.loads((whole_run / "report.json").read_text(encoding="utf-8"))["models"]
+    assert list(models) == ["teacher", "tiny", "tiny-int4"]
+    assert models["tiny"]["relations"]["size_share"] < 0.9
+    assert models["tiny-int4"]["relations"]["size_of_int8"] < 0.75
+    for name in models:
+        assert (whole_run / f"{name}.pt").exists()
+        assert not (whole_run / f"{name}.checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("stage", ["teacher", "tiny", "tiny-int4"])
+def test_a_run_that_was_killed_in_any_stage_ends_with_the_very_same_weights(
+    recipe: Path, whole_run: Path, stage: str
 ) -> None:
-    monkeypatch.setattr("edge_agent.forge.training._CHECKPOINT_EVERY_SECONDS", 0.0)
-    whole = run_recipe(recipe, data=[recipe.parent], out=recipe.parent / "whole", smoke=True)
-
-    def stop_at_ten(progress: Progress) -> None:
-        if progress.step == 10:
-            raise KeyboardInterrupt
-
     out = recipe.parent / "broken"
+
+    def stop(progress: Progress) -> None:
+        if progress.name == stage and progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe, data=[recipe.parent], out=out, smoke=True, progress=stop_at_ten)
-    steps: list[int] = []
-    again = run_recipe(
+        run_recipe(recipe, data=[recipe.parent], out=out, smoke=True, progress=stop)
+    assert (out / f"{stage}.checkpoint.pt").exists()
+    first: dict[str, int] = {}
+
+    def note(progress: Progress) -> None:
+        first.setdefault(progress.name, progress.step)
+
+    run_recipe(
         recipe,
         data=[recipe.parent],
         out=out,
         smoke=True,
-        progress=lambda progress: steps.append(progress.step),
+        progress=note,
     )
-    assert steps[0] == 10
-    assert (out / "trained.pt").exists()
-    assert not (out / "checkpoint.pt").exists()
-    assert again.figures["dev"]["all"]["in_scope"] == whole.figures["dev"]["all"]["in_scope"]
+    assert first[stage] == 5  # step 4 was finished when the signal came
+    for name in ("teacher", "tiny", "tiny-int4"):
+        once = torch.load(whole_run / f"{name}.pt", weights_only=True)
+        again = torch.load(out / f"{name}.pt", weights_only=True)
+        assert all(torch.equal(once[key], again[key]) for key in once), name
+
+
+def test_a_student_is_added_to_a_finished_run_and_its_teacher_kept(recipe: Path) -> None:
+    out = recipe.parent / "run"
+    run_recipe(recipe, data=[recipe.parent], out=out, smoke=True)
+    before = (out / "teacher.pt").read_bytes()
+    student = StudentSection(name="flat", layers=1)
+    again = run_again(out, lambda known: with_student(known, student, ship=True))
+    assert list(again.figures["models"]) == ["teacher", "tiny", "flat", "tiny-int4"]
+    assert (out / "teacher.pt").read_bytes() == before
+    with edge_agent.load(again.bundle) as model:
+        assert model.manifest.teacher is not None
+
+
+def test_a_folder_without_a_run_has_nothing_to_add_to(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a run folder"):
+        run_again(tmp_path, lambda known: known)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_not_resumed_with_other_settings(recipe: Path) -> None:
+    out = recipe.parent / "run"
+    run_recipe(recipe, data=[recipe.parent], out=out, smoke=True)
+    recipe.write_text(
+        recipe.read_text(encoding="utf-8").replace(
+            "intermediate = 600", "intermediate = 600\ntemperature = 3.0"
+        ),
+        encoding="utf-8",
+    )
+    with pytest.raises(DataError, match="changed since tiny was trained"):
+        run_recipe(recipe, data=[recipe.parent], out=out, smoke=True)
+
+
+def test_a_gate_of_an_unknown_figure_is_named_before_anything_is_trained(recipe: Path) -> None:
+    text = recipe.read_text(encoding="utf-8") + '[[targets]]\nmetric = "small.keeps"\nat_least = 0.9\n'
+    recipe.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"small\.keeps"):
+        run_recipe(recipe, data=[recipe.parent], out=recipe.parent / "run")
+    assert not (recipe.parent / "run").exists()
 
 
 def test_a_run_is_not_resumed_with_other_data(recipe: Path) -> None:
@@ -155,7 +235,7 @@ def test_two_processes_choose_the_same_vocabulary(recipe: Path) -> None:
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
     first, second = ((recipe.parent / seed / "began_with.json").read_bytes() for seed in ("1", "2"))
     assert first == second
-    weights = [torch.load(recipe.parent / seed / "trained.pt", weights_only=True) for seed in ("1", "2")]
+    weights = [torch.load(recipe.parent / seed / "teacher.pt", weights_only=True) for seed in ("1", "2")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 

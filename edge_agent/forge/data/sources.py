@@ -27,15 +27,21 @@ _CLINC150_PARTS = {"train": ("train", "oos_train"), "dev": ("oos_val",), "test":
 _CLINC150_OUT_OF_SCOPE = "oos"
 
 
-def read_section(section: DataSection, path: Path) -> list[Example]:
+def read_section(section: DataSection, path: Path, *, judge_unlabelled: bool = False) -> list[Example]:
     """All sentences of a data section except templates, which are sampled; also those without a text.
+
+    Args:
+        section: what to read, and how.
+        path: its file.
+        judge_unlabelled: keep sentences without a label in dev and test, where a model is judged by what its
+            teacher says and not by labels.
 
     Raises:
         DataError: the file is damaged, lacks a column or a part, or no row is left.
     """
     examples = [replace(e, source=section.name) for e in _READERS[section.kind](section, path)]
     examples = _held_in(section, examples)
-    if section.use != "train":
+    if section.use != "train" and not judge_unlabelled:
         examples = [example for example in examples if example.label != UNLABELLED]
     if section.limit and len(examples) > section.limit:
         chosen = random.Random(0).sample(range(len(examples)), section.limit)

@@ -39,17 +39,21 @@ def split_by_text(
     """Parts examples into training, dev and test.
 
     Args:
-        examples: of one file; those without a label go to training.
+        examples: of one file; those without a label go to training, unless none has one.
         dev: share of the texts for dev, 0..1.
         test: share of the texts for test.
         stratified: take the shares of each label's texts, at least one of a label with five; else a text's
             place alone decides, so a file that grows never moves a text.
     """
-    labels = {text_key(e.text): e.label for e in reversed(examples) if e.label != UNLABELLED}
+    none_labelled = all(example.label == UNLABELLED for example in examples)
+    labels = {
+        text_key(e.text): e.label for e in reversed(examples) if none_labelled or e.label != UNLABELLED
+    }
     uses = _by_rank(labels, dev, test) if stratified else {k: _by_place(k, dev, test) for k in labels}
     parts: dict[Use, list[Example]] = {"train": [], "dev": [], "test": []}
     for example in examples:
-        use: Use = "train" if example.label == UNLABELLED else uses[text_key(example.text)]
+        to_training = example.label == UNLABELLED and not none_labelled
+        use: Use = "train" if to_training else uses[text_key(example.text)]
         parts[use].append(example)
     return parts
 
