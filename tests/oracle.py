@@ -1,8 +1,8 @@
 """The weights of a shipped ``.tflite`` file, read back: what independent implementations are built from.
 
-The constants of the file are taken by their names (:mod:`edge_agent.forge.export` gives them) and turned into
-float32, so that another implementation of the same weights differs from the runtime only by how it computes:
-its activations are not quantised.
+The constants of the file are taken by their names (:mod:`edge_agent.forge.export.tflite` gives them) and
+turned into float32, so that another implementation of the same weights differs from the runtime only by how
+it computes: its activations are not quantised.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edge_agent.forge.weights import EncoderWeights, LayerWeights, Linear, Norm
+from edge_agent.forge.encoders.weights import EncoderWeights, LayerWeights, Linear, Norm
 
 Array = NDArray[np.float32]
 
 
 def read_encoder_weights(path: str | Path) -> EncoderWeights:
-    """The float32 weights that a file of :func:`edge_agent.forge.export.export_encoder` stands for.
+    """The float32 weights that a file of :func:`edge_agent.forge.export.tflite.export_encoder` stands for.
 
     Raises:
         KeyError: the file is not of that kind.

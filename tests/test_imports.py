@@ -31,9 +31,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # heavy library → the files (or folders) that may import it
 HOMES: dict[str, tuple[str, ...]] = {
-    "ai_edge_litert": ("inference/runtime.py", "forge/graph.py", "forge/flatbuffer.py"),
+    "ai_edge_litert": ("inference/runtime.py", "forge/export/"),
     "tflite_runtime": ("inference/runtime.py",),
-    "flatbuffers": ("forge/flatbuffer.py", "inference/tflite_metadata.py"),
+    "flatbuffers": ("forge/export/flatbuffer.py", "inference/tflite_metadata.py"),
     "paho": ("link/paho_client.py",),
     "amqtt": ("cli/embedded_broker.py",),
     "psutil": ("service/machine.py",),
@@ -42,7 +42,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "torch": ("forge/",),
     "safetensors": ("forge/",),
     "sklearn": ("forge/",),
-    "matplotlib": ("forge/plots.py",),
+    "matplotlib": ("forge/report/plots.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "tensorflow": (),

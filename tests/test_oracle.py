@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.export import export_encoder
-from edge_agent.forge.quantise import Scheme
-from edge_agent.forge.rebuild import encoder_of
-from edge_agent.forge.weights import Linear
+from edge_agent.forge.encoders.bert import EncoderShape, JointEncoder
+from edge_agent.forge.encoders.rebuild import encoder_of
+from edge_agent.forge.encoders.weights import Linear
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.export.tflite import export_encoder
 from tests.oracle import read_encoder_weights
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from edge_agent.forge.flatbuffer import _AlignedBuffer
+from edge_agent.forge.export.flatbuffer import _AlignedBuffer
 
 BERT, SENTENCE_PIECE, REGEX = 4, 5, 6
 AXIS_LABELS = 2

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.forge.export import export_encoder
-from edge_agent.forge.quantise import Scheme
-from edge_agent.forge.weights import EncoderWeights, Linear
+from edge_agent.forge.encoders.weights import EncoderWeights, Linear
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.export.tflite import export_encoder
 from edge_agent.inference.bundle import write_bundle
 from edge_agent.inference.decode import decide, decode_slots
 from edge_agent.inference.manifest import Calibration

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.forge.weights import EncoderWeights, LayerWeights, Linear, Norm
+from edge_agent.forge.encoders.weights import EncoderWeights, LayerWeights, Linear, Norm
 
 Array = NDArray[np.float32]
 

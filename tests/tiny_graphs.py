@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from edge_agent.forge.flatbuffer import FileBuilder, GraphBuilder
+from edge_agent.forge.export.flatbuffer import FileBuilder, GraphBuilder
 
 Array = NDArray[np.float32]
 

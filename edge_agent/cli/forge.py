@@ -16,7 +16,7 @@ from edge_agent.cli.forge_report import evaluate, report
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.forge.judge import RunResult
+    from edge_agent.forge.judging.judge import RunResult
     from edge_agent.forge.recipe import Recipe
 
 _RECIPE_SUFFIX = ".toml"
@@ -111,6 +111,7 @@ def distill(
     run_folder: Annotated[
         Path, typer.Argument(metavar="RUN", help="The folder of a finished `forge train`: its teacher.")
     ],
+    *,
     name: Annotated[str, typer.Option("--name", help="Name of the student.")] = "small",
     layers: Annotated[int, typer.Option("--layers", min=1, help="Layers of the student.")] = 3,
     hidden: Annotated[int, typer.Option("--hidden", min=0, help="Its width; 0: the teacher's.")] = 0,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.cli.console import console
 
 if TYPE_CHECKING:
-    from edge_agent.forge.training import Progress
+    from edge_agent.forge.training.loop import Progress
 
 _SECONDS_BETWEEN_LINES = 30
 

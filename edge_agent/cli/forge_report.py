@@ -43,7 +43,7 @@ def evaluate(
       edge-agent forge evaluate models/home --recipe models/recipes/home.toml --data data
     """
     with _with_forge():
-        from edge_agent.forge.reproduce import evaluate_bundle
+        from edge_agent.forge.judging.reproduce import evaluate_bundle
     with quiet_runtime():
         found = evaluate_bundle(bundle, recipe, data, split.value)
     if as_json:
@@ -68,7 +68,7 @@ def report(
       edge-agent forge report runs/clinc150 runs/snips --out models
     """
     with _with_forge():
-        from edge_agent.forge.benchmarks import read_runs, write_benchmarks
+        from edge_agent.forge.report.benchmarks import read_runs, write_benchmarks
     found = read_runs(runs)
     write_benchmarks(out, found)
     page = out / "BENCHMARKS.md"
@@ -79,7 +79,7 @@ def report(
 
 
 def _print_figures(groups: Mapping[str, Mapping[str, Any]]) -> None:
-    from edge_agent.forge.tables import distinct, figure_cells, figure_columns, group_words, percent
+    from edge_agent.forge.report.tables import distinct, figure_cells, figure_columns, group_words, percent
 
     names = distinct(groups)
     columns = figure_columns([groups[name] for name in names])

@@ -11,12 +11,12 @@ import torch
 from edge_agent.errors import DataError
 from edge_agent.forge.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from edge_agent.forge.checkpoints.tensors import new_encoder
-from edge_agent.forge.corpus import Corpus
-from edge_agent.forge.encoder import EncoderShape
-from edge_agent.forge.family import Encoder, HeadShape
-from edge_agent.forge.mobilebert import MobileShape
+from edge_agent.forge.data.corpus import Corpus
+from edge_agent.forge.data.vocabulary import Vocabulary, choose_vocabulary, read_lexicon
+from edge_agent.forge.encoders.bert import EncoderShape
+from edge_agent.forge.encoders.family import Encoder, HeadShape
+from edge_agent.forge.encoders.mobilebert import MobileShape
 from edge_agent.forge.recipe import DataFolders, EncoderSection, Recipe
-from edge_agent.forge.vocabulary import Vocabulary, choose_vocabulary, read_lexicon
 
 _OWN_LANGUAGE = "en"
 

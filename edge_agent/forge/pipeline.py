@@ -24,16 +24,16 @@ import torch
 from edge_agent import __version__
 from edge_agent.errors import DataError, GateError
 from edge_agent.files import write_atomic
-from edge_agent.forge.corpus import Corpus, read_corpus
 from edge_agent.forge.data.checks import check_lengths
+from edge_agent.forge.data.corpus import Corpus, read_corpus
 from edge_agent.forge.data.examples import read_text
+from edge_agent.forge.data.vocabulary import Vocabulary
 from edge_agent.forge.foundation import fresh_encoder, load_foundation, run_vocabulary
-from edge_agent.forge.judge import RunResult, judge
-from edge_agent.forge.metric_names import check_metric_names
+from edge_agent.forge.judging.judge import RunResult, judge
+from edge_agent.forge.judging.metric_names import check_metric_names
 from edge_agent.forge.recipe import DataFolders, Recipe, read_recipe
 from edge_agent.forge.stages import Workshop, run_stages
-from edge_agent.forge.training import Progress
-from edge_agent.forge.vocabulary import Vocabulary
+from edge_agent.forge.training.loop import Progress
 from edge_agent.inference.runtime import runtime_info
 from edge_agent.inference.tokenizer import WordPiece
 

@@ -20,23 +20,23 @@ from torch import nn
 from edge_agent import __version__
 from edge_agent.errors import DataError
 from edge_agent.files import write_atomic
-from edge_agent.forge.assemble import Candidate, Trained
-from edge_agent.forge.batches import Batch, batches
-from edge_agent.forge.corpus import Corpus
+from edge_agent.forge.data.corpus import Corpus
+from edge_agent.forge.data.features import Featurizer
 from edge_agent.forge.data.mixture import Mixture
-from edge_agent.forge.distil import Distillation
-from edge_agent.forge.encoder import JointEncoder
-from edge_agent.forge.family import Encoder
-from edge_agent.forge.features import Featurizer
-from edge_agent.forge.finetune import FineTuning
-from edge_agent.forge.initialise import StudentSize, cut_student
-from edge_agent.forge.qat import QuantisationAware
-from edge_agent.forge.quantise import Scheme
-from edge_agent.forge.rebuild import encoder_of
+from edge_agent.forge.data.vocabulary import Vocabulary
+from edge_agent.forge.encoders.bert import JointEncoder
+from edge_agent.forge.encoders.family import Encoder
+from edge_agent.forge.encoders.initialise import StudentSize, cut_student
+from edge_agent.forge.encoders.rebuild import encoder_of
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.judging.assemble import Candidate, Trained
 from edge_agent.forge.recipe import TEACHER, LowBitSection, Recipe, Schedule, StudentSection
-from edge_agent.forge.training import Objective, Progress, steps_of, train
-from edge_agent.forge.vocabulary import Vocabulary
-from edge_agent.forge.word_replacement import WordReplacer
+from edge_agent.forge.training.batches import Batch, batches
+from edge_agent.forge.training.distil import Distillation
+from edge_agent.forge.training.finetune import FineTuning
+from edge_agent.forge.training.loop import Objective, Progress, steps_of, train
+from edge_agent.forge.training.qat import QuantisationAware
+from edge_agent.forge.training.word_replacement import WordReplacer
 from edge_agent.inference.tokenizer import WordPiece
 
 _BIT_SCHEMES = {4: Scheme.INT4_PER_CHANNEL, 8: Scheme.INT8_PER_CHANNEL}

@@ -19,11 +19,11 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.export import export_encoder
-from edge_agent.forge.family import Encoder, HeadShape
-from edge_agent.forge.mobilebert import MobileEncoder, MobileShape
-from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.encoders.bert import EncoderShape, JointEncoder
+from edge_agent.forge.encoders.family import Encoder, HeadShape
+from edge_agent.forge.encoders.mobilebert import MobileEncoder, MobileShape
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.export.tflite import export_encoder
 from edge_agent.inference.runtime import Runner, runtime_info
 
 TOKENS = (16, 32, 128)

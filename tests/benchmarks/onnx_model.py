@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edge_agent.forge.encoder import JointEncoder
-from edge_agent.forge.rebuild import encoder_of
+from edge_agent.forge.encoders.bert import JointEncoder
+from edge_agent.forge.encoders.rebuild import encoder_of
 from tests.oracle import read_encoder_weights
 
 LENGTH = 128

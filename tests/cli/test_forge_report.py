@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from edge_agent.cli.forge_report import evaluate, report
 from edge_agent.errors import BundleError, DataError
-from edge_agent.forge.judge import RunResult
+from edge_agent.forge.judging.judge import RunResult
 from tests.forge.judged import judged, opinion_corpus, recipe
 from tests.inference.support import snapshot
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from edge_agent.forge.assemble import Candidate, Trained
-from edge_agent.forge.corpus import Corpus
+from edge_agent.forge.data.corpus import Corpus
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example, Span
 from edge_agent.forge.data.mixture import WeightedSet
-from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.judge import RunResult, judge
-from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.encoders.bert import EncoderShape, JointEncoder
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.judging.assemble import Candidate, Trained
+from edge_agent.forge.judging.judge import RunResult, judge
 from edge_agent.forge.recipe import Recipe
 
 ROOMS = ("kitchen", "bedroom", "hall", "garage")

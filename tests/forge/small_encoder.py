@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from edge_agent.forge.batches import Batch, collate
-from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.features import IGNORED, Features
+from edge_agent.forge.data.features import IGNORED, Features
+from edge_agent.forge.encoders.bert import EncoderShape, JointEncoder
+from edge_agent.forge.training.batches import Batch, collate
 
 TOKENS = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),

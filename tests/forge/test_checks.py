@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import DataError
-from edge_agent.forge.corpus import read_corpus
 from edge_agent.forge.data.checks import Finding, check_lengths, find_problems
+from edge_agent.forge.data.corpus import read_corpus
 from edge_agent.forge.data.examples import UNLABELLED, Example, Span
 from edge_agent.forge.data.languages import guess_language, guess_language_of_all
 from edge_agent.forge.recipe import DataFolders, Recipe

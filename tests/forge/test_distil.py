@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from edge_agent.forge.batches import Batch, collate
-from edge_agent.forge.distil import Distillation
-from edge_agent.forge.features import IGNORED
-from edge_agent.forge.initialise import StudentSize, cut_student
-from edge_agent.forge.rebuild import encoder_of
+from edge_agent.forge.data.features import IGNORED
+from edge_agent.forge.encoders.initialise import StudentSize, cut_student
+from edge_agent.forge.encoders.rebuild import encoder_of
 from edge_agent.forge.recipe import DistillationSection
-from edge_agent.forge.word_replacement import WordReplacer
+from edge_agent.forge.training.batches import Batch, collate
+from edge_agent.forge.training.distil import Distillation
+from edge_agent.forge.training.word_replacement import WordReplacer
 from tests.forge.small_encoder import TOKENS, random_batches, sentence, small_encoder
 
 SOFT_ONLY = DistillationSection(steps=1, hard_weight=0.0, replace_share=0.0)

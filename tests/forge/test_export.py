@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.export import LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME, export_encoder
-from edge_agent.forge.flatbuffer import Quantized
-from edge_agent.forge.quantise import Scheme, bits_of, dequantise, finer, largest_value, quantise
+from edge_agent.forge.encoders.bert import EncoderShape, JointEncoder
+from edge_agent.forge.export.flatbuffer import Quantized
+from edge_agent.forge.export.quantise import Scheme, bits_of, dequantise, finer, largest_value, quantise
+from edge_agent.forge.export.tflite import LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME, export_encoder
 from edge_agent.inference.runtime import Runner
 
 VOCABULARY = 120

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from edge_agent.forge.checkpoints.config import parse_config
 from edge_agent.forge.checkpoints.tensors import new_encoder, state_of
-from edge_agent.forge.export import EMBEDDING_OUTPUT_NAME, export_encoder
-from edge_agent.forge.family import Encoder
-from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.encoders.family import Encoder
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.export.tflite import EMBEDDING_OUTPUT_NAME, export_encoder
 from edge_agent.inference.runtime import Runner
 from tests.huggingface import random_model
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from edge_agent.forge.checkpoints.checkpoint import load_checkpoint
-from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.export import (
+from edge_agent.forge.encoders.bert import EncoderShape, JointEncoder
+from edge_agent.forge.encoders.family import Encoder, HeadShape
+from edge_agent.forge.encoders.mobilebert import MobileEncoder, MobileShape
+from edge_agent.forge.encoders.weights import Activation, Pooling
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.export.tflite import (
     EMBEDDING_OUTPUT_NAME,
     LABEL_OUTPUT_NAME,
     SLOT_OUTPUT_NAME,
     export_encoder,
 )
-from edge_agent.forge.family import Encoder, HeadShape
-from edge_agent.forge.mobilebert import MobileEncoder, MobileShape
-from edge_agent.forge.quantise import Scheme
-from edge_agent.forge.weights import Activation, Pooling
 from edge_agent.inference.runtime import Runner
 from tests.huggingface import save, small_model
 

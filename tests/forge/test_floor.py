@@ -9,7 +9,7 @@ import numpy as np
 from edge_agent.forge.data.examples import Example
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.data.templates import read_grammar
-from edge_agent.forge.floor import Floor, fit_floor
+from edge_agent.forge.judging.floor import Floor, fit_floor
 from tests.forge.judged import intent_corpus
 
 TEMPLATES = """

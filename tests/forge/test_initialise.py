@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from edge_agent.forge.initialise import StudentSize, cut_student, layer_map
-from edge_agent.forge.rebuild import encoder_of
-from edge_agent.forge.weights import EncoderWeights, Linear
+from edge_agent.forge.encoders.initialise import StudentSize, cut_student, layer_map
+from edge_agent.forge.encoders.rebuild import encoder_of
+from edge_agent.forge.encoders.weights import EncoderWeights, Linear
 from tests.forge.small_encoder import random_batches, small_encoder
 
 

@@ -12,12 +12,12 @@ import pytest
 
 import edge_agent
 from edge_agent.errors import DataError
-from edge_agent.forge.curves import out_of_scope_curve
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example, Span
-from edge_agent.forge.evaluate import Answer, figures, groups, worst_pairs
-from edge_agent.forge.judge import RunResult
-from edge_agent.forge.memory import memory_megabytes, resident_megabytes
-from edge_agent.forge.relations import relations
+from edge_agent.forge.judging.curves import out_of_scope_curve
+from edge_agent.forge.judging.evaluate import Answer, figures, groups, worst_pairs
+from edge_agent.forge.judging.judge import RunResult
+from edge_agent.forge.judging.memory import memory_megabytes, resident_megabytes
+from edge_agent.forge.judging.relations import relations
 from edge_agent.inference.model import Model
 from edge_agent.types import Slot
 from tests.forge.judged import candidates, intent_corpus, judged, opinion_corpus, recipe, sentence_corpus

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import DataError
-from edge_agent.forge.benchmarks import read_runs, render_benchmarks, write_benchmarks
-from edge_agent.forge.pareto import judged_split, run_points, usual_length
-from edge_agent.forge.plots import Point, front
+from edge_agent.forge.report.benchmarks import read_runs, render_benchmarks, write_benchmarks
+from edge_agent.forge.report.pareto import judged_split, run_points, usual_length
+from edge_agent.forge.report.plots import Point, front
 from tests.forge.judged import intent_corpus, judged, opinion_corpus, recipe
 from tests.inference.support import snapshot
 

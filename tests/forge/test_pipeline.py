@@ -16,7 +16,7 @@ import edge_agent
 from edge_agent.errors import DataError, GateError
 from edge_agent.forge.pipeline import run_again, run_recipe
 from edge_agent.forge.recipe import StudentSection, with_student
-from edge_agent.forge.training import Progress
+from edge_agent.forge.training.loop import Progress
 
 TEMPLATES = """
 [lists]

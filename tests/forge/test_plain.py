@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import DataError
-from edge_agent.forge.corpus import Corpus, read_corpus
+from edge_agent.forge.data.corpus import Corpus, read_corpus
 from edge_agent.forge.data.examples import OUT_OF_SCOPE
 from edge_agent.forge.plain import recipe_for
 from edge_agent.forge.recipe import Recipe

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from edge_agent.forge.encoder import JointEncoder
-from edge_agent.forge.export import LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME, export_encoder
-from edge_agent.forge.qat import FakeQuantised, QuantisationAware, fake_quantised_rows
-from edge_agent.forge.quantise import Scheme
-from edge_agent.forge.rebuild import encoder_of
+from edge_agent.forge.encoders.family import Encoder
+from edge_agent.forge.encoders.rebuild import encoder_of
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.export.tflite import LABEL_OUTPUT_NAME, SLOT_OUTPUT_NAME, export_encoder
+from edge_agent.forge.training.qat import FakeQuantised, QuantisationAware, fake_quantised_rows
 from edge_agent.inference.runtime import Runner
 from tests.forge.small_encoder import TOKENS, random_batches, small_encoder
 
@@ -21,7 +21,7 @@ SCHEMES = [Scheme.INT8_PER_CHANNEL, Scheme.INT4_PER_CHANNEL]
 IDS = [2, 9, 30, 51, 17, 44, 3]
 
 
-def answers(model: JointEncoder) -> np.ndarray:
+def answers(model: Encoder) -> np.ndarray:
     with torch.no_grad():
         labels, slots = model(torch.tensor([IDS]), torch.ones(1, len(IDS), dtype=torch.bool))
     assert slots is not None
@@ -46,7 +46,8 @@ def test_the_file_computes_what_training_simulated(tmp_path: Path, scheme: Schem
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_rounded_weights_are_rounded_to_themselves(scheme: Scheme) -> None:
-    model = QuantisationAware(small_encoder(), scheme).finish()
+    model = small_encoder()
+    QuantisationAware(model, scheme).finish()
     once = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     twice = QuantisationAware(encoder_of(model.export_weights()), scheme).finish().state_dict()
     assert set(twice) == set(small_encoder().state_dict())
@@ -79,7 +80,7 @@ def test_training_under_four_bits_finds_a_better_model_than_rounding_afterwards(
     teacher = small_encoder()
     batch = next(random_batches(9))
 
-    def gap(model: JointEncoder) -> Tensor:
+    def gap(model: Encoder) -> Tensor:
         with torch.no_grad():
             target = teacher.trace(batch.token_ids, batch.mask).states[-1]
         return (model.trace(batch.token_ids, batch.mask).states[-1] - target).square().mean()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import DataError
-from edge_agent.forge.judge import RunResult
-from edge_agent.forge.metric_names import check_metric_names, in_words, known_names, look_up
-from edge_agent.forge.metric_names import judged as judged_metric
+from edge_agent.forge.judging.judge import RunResult
+from edge_agent.forge.judging.metric_names import check_metric_names, in_words, known_names, look_up
+from edge_agent.forge.judging.metric_names import judged as judged_metric
 from edge_agent.forge.recipe import GateSection, read_recipe
-from edge_agent.forge.tables import distinct, percent, table, with_interval
+from edge_agent.forge.report.tables import distinct, percent, table, with_interval
 from tests.forge.judged import intent_corpus, judged, recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "models" / "recipes").glob("*.toml"))

@@ -18,7 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edge_agent.forge.weights import EncoderWeights, LayerWeights, Linear, Norm
+from edge_agent.forge.encoders.weights import EncoderWeights, LayerWeights, Linear, Norm
 from edge_agent.inference.model import Model
 from tests.inference.support import DATA
 from tests.oracle import read_encoder_weights

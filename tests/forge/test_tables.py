@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import DataError
-from edge_agent.forge.corpus import read_corpus
+from edge_agent.forge.data.corpus import read_corpus
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, UNLABELLED, Example, Span
+from edge_agent.forge.data.features import IGNORED, Featurizer
 from edge_agent.forge.data.sources import read_section
 from edge_agent.forge.data.splits import split_by_text, text_key
 from edge_agent.forge.data.tables import read_table
-from edge_agent.forge.features import IGNORED, Featurizer
 from edge_agent.forge.recipe import DataFolders, DataSection, Recipe
 from edge_agent.inference.tokenizer import WordPiece
 

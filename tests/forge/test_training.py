@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from edge_agent.errors import DataError
-from edge_agent.forge.batches import Batch, collate
-from edge_agent.forge.encoder import JointEncoder
-from edge_agent.forge.finetune import FineTuning, label_loss
+from edge_agent.forge.encoders.bert import JointEncoder
 from edge_agent.forge.recipe import Schedule
-from edge_agent.forge.training import Progress, steps_of, train
+from edge_agent.forge.training.batches import Batch, collate
+from edge_agent.forge.training.finetune import FineTuning, label_loss
+from edge_agent.forge.training.loop import Progress, steps_of, train
 from tests.forge.small_encoder import random_batches, sentence, small_encoder
 
 SCHEDULE = Schedule(steps=24, learning_rate=2e-3, head_learning_rate=5e-3, average_decay=0.8)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import BundleError, ErrorCode, GoldenError, RequestError, RuntimeFailure
-from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.export.quantise import Scheme
 from edge_agent.inference.bundle import pack, write_bundle
 from edge_agent.inference.model import Model, choose_variant
 from edge_agent.inference.runtime import RuntimeInfo

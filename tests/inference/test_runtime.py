@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from edge_agent.errors import RuntimeFailure
-from edge_agent.forge.export import export_encoder
-from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.export.tflite import export_encoder
 from edge_agent.inference.runtime import Runner, runtime_info
 from tests.tiny_bundle import build_tiny_bundle
 from tests.tiny_encoder import random_encoder

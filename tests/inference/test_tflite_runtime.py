@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.export.quantise import Scheme
 from edge_agent.inference.model import Model
 from tests.tiny_bundle import build_tiny_bundle
 

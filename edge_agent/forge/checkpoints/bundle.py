@@ -19,13 +19,13 @@ import torch
 from edge_agent import __version__
 from edge_agent.errors import DataError
 from edge_agent.files import sync_folder, write_atomic
-from edge_agent.forge.assemble import least_cosine
 from edge_agent.forge.checkpoints.card import render_card
 from edge_agent.forge.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from edge_agent.forge.checkpoints.golden import Comparison, Original, compare
 from edge_agent.forge.checkpoints.outputs import Outputs, outputs_of
-from edge_agent.forge.export import export_encoder
-from edge_agent.forge.quantise import Scheme
+from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.export.tflite import export_encoder
+from edge_agent.forge.judging.assemble import least_cosine
 from edge_agent.inference.bundle import write_bundle
 from edge_agent.inference.model import Model
 from edge_agent.inference.runtime import runtime_info

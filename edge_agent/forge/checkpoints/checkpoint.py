@@ -14,10 +14,10 @@ from edge_agent.forge.checkpoints.config import Use, parse_config
 from edge_agent.forge.checkpoints.files import CHECKPOINT_HINT, read_object, read_tensors, weights_file
 from edge_agent.forge.checkpoints.tensors import new_encoder, state_of
 from edge_agent.forge.checkpoints.tokenizer import Tokenizer, read_tokenizer
-from edge_agent.forge.encoder import EncoderShape
-from edge_agent.forge.family import Encoder, HeadShape
-from edge_agent.forge.mobilebert import MobileShape
-from edge_agent.forge.weights import Pooling
+from edge_agent.forge.encoders.bert import EncoderShape
+from edge_agent.forge.encoders.family import Encoder, HeadShape
+from edge_agent.forge.encoders.mobilebert import MobileShape
+from edge_agent.forge.encoders.weights import Pooling
 from edge_agent.inference.manifest import LONGEST_INPUT
 
 _HEADS = ("label_head.", "slot_head.", "pooler.")

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.errors import DataError
-from edge_agent.forge.encoder import EncoderShape
-from edge_agent.forge.family import HeadShape
-from edge_agent.forge.mobilebert import MobileShape
-from edge_agent.forge.weights import Activation, Pooling
+from edge_agent.forge.encoders.bert import EncoderShape
+from edge_agent.forge.encoders.family import HeadShape
+from edge_agent.forge.encoders.mobilebert import MobileShape
+from edge_agent.forge.encoders.weights import Activation, Pooling
 from edge_agent.inference.manifest import LONGEST_INPUT
 
 _FAMILIES: Final = "bert (MiniLM and TinyBERT too), distilbert and mobilebert are"

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_agent.errors import GateError
-from edge_agent.forge.family import Encoder
+from edge_agent.forge.encoders.family import Encoder
 from edge_agent.inference.decode import Decision, decide, decode_slots
 from edge_agent.inference.golden import SlotSpan, cosine
 from edge_agent.inference.manifest import Calibration

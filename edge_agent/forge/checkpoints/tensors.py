@@ -11,9 +11,9 @@ from torch import Tensor
 
 from edge_agent.errors import DataError
 from edge_agent.forge.checkpoints.config import Configuration, Use
-from edge_agent.forge.encoder import EncoderShape, JointEncoder
-from edge_agent.forge.family import Encoder
-from edge_agent.forge.mobilebert import MobileEncoder, MobileShape
+from edge_agent.forge.encoders.bert import EncoderShape, JointEncoder
+from edge_agent.forge.encoders.family import Encoder
+from edge_agent.forge.encoders.mobilebert import MobileEncoder, MobileShape
 
 _POSITIONS = "embeddings.position_embeddings.weight"
 _TOKEN_TYPES = "embeddings.token_type_embeddings.weight"

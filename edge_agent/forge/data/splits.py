@@ -46,9 +46,7 @@ def split_by_text(
             place alone decides, so a file that grows never moves a text.
     """
     none_labelled = all(example.label == UNLABELLED for example in examples)
-    labels = {
-        text_key(e.text): e.label for e in reversed(examples) if none_labelled or e.label != UNLABELLED
-    }
+    labels = {text_key(e.text): e.label for e in reversed(examples) if none_labelled or e.label != UNLABELLED}
     uses = _by_rank(labels, dev, test) if stratified else {k: _by_place(k, dev, test) for k in labels}
     parts: dict[Use, list[Example]] = {"train": [], "dev": [], "test": []}
     for example in examples:

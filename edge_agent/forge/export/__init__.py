@@ -1,0 +1,1 @@
+"""Weights → a ``.tflite`` file."""

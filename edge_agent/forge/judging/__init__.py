@@ -1,0 +1,1 @@
+"""Finished models → figures, calibrated and compared, and the bundle that ships."""

@@ -1,0 +1,122 @@
+"""The floor under every neural model: a linear classifier over n-grams, trained on the same sentences.
+
+Words and pairs of words, and 2 to 5 characters within words, weighted by TF-IDF with sublinear counts, into a
+linear support vector machine, one against the rest (Joachims 1998; Wang and Manning 2012 on how strong such
+baselines are). What it costs is seconds; a model that does not beat it is not worth its milliseconds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.forge.data.examples import UNLABELLED, Example
+from edge_agent.forge.data.mixture import WeightedSet
+from edge_agent.forge.judging.evaluate import Reading
+
+_TEMPLATES_PER_SET = 5_000
+_MOST_SENTENCES = 60_000
+_RARE = 2
+"""N-grams of fewer sentences are left out where there are many sentences."""
+_MANY = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A fitted linear classifier.
+
+    Attributes:
+        labels: of the neural models; those that training never showed get the lowest score.
+        vectorizer: text → sparse n-gram vector (scikit-learn).
+        classifier: vector → one score a known label (scikit-learn).
+        sentences: how many it was trained on.
+    """
+
+    labels: tuple[str, ...]
+    vectorizer: Any
+    classifier: Any
+    sentences: int
+
+    def read(self, examples: Sequence[Example]) -> Reading:
+        """Its scores in the place of logits; it has no slots."""
+        scores = np.full((len(examples), len(self.labels)), -10.0, np.float32)
+        if examples:
+            scores[:, self._columns()] = self._scores([example.text for example in examples])
+        return Reading(scores, None)
+
+    def _columns(self) -> list[int]:
+        return [self.labels.index(label) for label in self.classifier.classes_]
+
+    def _scores(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        found = np.asarray(self.classifier.decision_function(self.vectorizer.transform(texts)), np.float32)
+        return np.stack([-found, found], axis=1) if found.ndim == 1 else found
+
+
+def fit_floor(training: Sequence[WeightedSet], labels: Sequence[str], *, seed: int = 0) -> Floor | None:
+    """Fits the classifier; None where the training sentences have fewer than two labels.
+
+    A set counts by its weight in the mixture, as it does in the training of the encoder; templates are
+    sampled.
+
+    Args:
+        training: the sets that the encoder is trained on.
+        labels: of the models it is compared with.
+        seed: of the sampling and the solver.
+    """
+    from sklearn.svm import LinearSVC  # slow to import, and only judging needs it
+
+    examples, weights = _sentences(training, seed)
+    known = set(labels)
+    kept = [index for index, example in enumerate(examples) if example.label in known]
+    targets = [examples[index].label for index in kept]
+    if len(set(targets)) < 2:
+        return None
+    vectorizer = _vectorizer(len(kept))
+    vectors = vectorizer.fit_transform([examples[index].text for index in kept])
+    classifier = LinearSVC(C=1.0, random_state=seed)
+    classifier.fit(vectors, targets, sample_weight=weights[kept])
+    return Floor(tuple(labels), vectorizer, classifier, len(kept))
+
+
+def _vectorizer(sentences: int) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import FeatureUnion
+
+    least = _RARE if sentences >= _MANY else 1
+    common = {"sublinear_tf": True, "min_df": least, "dtype": np.float32}
+    return FeatureUnion(
+        [
+            ("words", TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **common)),
+            ("characters", TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **common)),
+        ]
+    )
+
+
+def _sentences(training: Sequence[WeightedSet], seed: int) -> tuple[list[Example], NDArray[np.float64]]:
+    """Labelled sentences of all sets, and each one's weight, 1 on average."""
+    generator = random.Random(seed)
+    used = [entry for entry in training if entry.weight > 0] or list(training)
+    examples: list[Example] = []
+    weights: list[float] = []
+    for entry in used:
+        own = _of_set(entry, generator)
+        examples += own
+        share = (entry.weight or 1.0) / max(1, len(own))
+        weights += [share * example.weight for example in own]
+    if len(examples) > _MOST_SENTENCES:
+        chosen = sorted(generator.sample(range(len(examples)), _MOST_SENTENCES))
+        examples, weights = [examples[i] for i in chosen], [weights[i] for i in chosen]
+    array = np.asarray(weights, np.float64)
+    return examples, array / array.mean() if len(array) else array
+
+
+def _of_set(entry: WeightedSet, generator: random.Random) -> list[Example]:
+    if entry.grammar is None:
+        return [example for example in entry.examples if example.label != UNLABELLED]
+    labels = generator.choices(entry.grammar.labels, entry.grammar.label_shares, k=_TEMPLATES_PER_SET)
+    return [entry.grammar.sample(label, 1, generator)[0] for label in labels]

@@ -1,0 +1,1 @@
+"""A run's figures for people: pages, tables and plots."""
