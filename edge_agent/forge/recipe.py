@@ -11,9 +11,10 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -146,6 +147,8 @@ class VocabularySection(_Section):
     largest: int = Field(default=20_000, ge=1_000)
     unseen_words: bool = True
     """Whether words of the lexicons that no training text has become tokens, too."""
+    keep_commonest: int = Field(default=0, ge=0)
+    """Of the encoder's tokens, the first so many are kept even where no training text has them."""
 
 
 class Schedule(_Section):
@@ -291,8 +294,10 @@ class DataFolders:
                 _check_sha256(path, section)
                 return path
         if section.address is None or section.fetched_sha256 is None:
-            searched = ", ".join(map(str, folders)) or "nowhere"
-            raise DataError(f"{section.file}: not found in {searched}", hint=_where_from(section))
+            searched = (
+                f" in {', '.join(map(str, folders))}" if folders else ", and no folder of data is given"
+            )
+            raise DataError(f"{section.file}: not found{searched}", hint=_where_from(section))
         return self._fetched(section, section.address, section.fetched_sha256)
 
     def _fetched(self, section: DataSection, address: str, sha256: str) -> Path:
@@ -362,9 +367,30 @@ def _validated(tables: Mapping[str, Any], name: str) -> Recipe:
     try:
         return Recipe.model_validate(tables)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(": ".join(filter(None, (name, place, first["msg"])))) from error
+        # A misspelt key is also a missing one; the misspelling is what helps.
+        errors = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        raise _refusal(errors[0], name) from error
+
+
+def _refusal(found: Mapping[str, Any], name: str) -> DataError:
+    """What is wrong with one entry, and for an unknown key the nearest that there is."""
+    place = ".".join(map(str, found["loc"]))
+    if found["type"] != "extra_forbidden":
+        return DataError(": ".join(filter(None, (name, place, found["msg"]))))
+    known = _keys_beside(found["loc"])
+    near = get_close_matches(str(found["loc"][-1]), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return DataError(f"{name}: {place}: no such key", hint=hint)
+
+
+def _keys_beside(place: Sequence[str | int]) -> list[str]:
+    """The keys that a recipe may have where an unknown one stands."""
+    section: Any = Recipe
+    for step in place[:-1]:
+        if isinstance(step, str):
+            annotation = section.model_fields[step].annotation
+            section = next((a for a in get_args(annotation) if isinstance(a, type)), annotation)
+    return sorted(section.model_fields)
 
 
 def _check_sha256(path: Path, section: DataSection) -> None:

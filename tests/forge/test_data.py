@@ -179,6 +179,16 @@ def test_an_added_word_starts_as_its_translation() -> None:
     assert set(SPECIAL_TOKENS) <= set(position)
 
 
+def test_the_commonest_tokens_stay_where_a_recipe_asks_for_them() -> None:
+    base = [*SPECIAL_TOKENS, "the", "rain", "rare"]
+    rows = np.zeros((len(base), 2), np.float32)
+    kept = [
+        choose_vocabulary(base, rows, ["the"], [], {}, largest=largest, keep_commonest=7).tokens
+        for largest in (1000, 6)
+    ]
+    assert kept == [(*SPECIAL_TOKENS, "the", "rain"), (*SPECIAL_TOKENS, "the")]
+
+
 def test_calibration_finds_the_temperature_and_keeps_strangers_out() -> None:
     generator = np.random.default_rng(1)
     expected = generator.integers(0, 3, 600)

@@ -71,6 +71,8 @@ def read_text(path: Path) -> str:
             with lzma.open(path, "rt", encoding="utf-8") as file:
                 return file.read()
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file", hint="check the name and the folder") from error
     except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 

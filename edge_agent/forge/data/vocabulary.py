@@ -69,6 +69,7 @@ def choose_vocabulary(
     *,
     largest: int,
     unseen_words: bool = True,
+    keep_commonest: int = 0,
 ) -> Vocabulary:
     """Chooses the tokens of a student.
 
@@ -80,6 +81,8 @@ def choose_vocabulary(
         lexicon: folded word of another language → translation.
         largest: no more tokens than this; the rarest pieces go first.
         unseen_words: whether words of the lexicon that no text has become tokens, too.
+        keep_commonest: the first so many of the encoder's tokens are kept even where no text has them, as
+            far as there is room; BERT's vocabularies begin with the commonest.
     """
     tokenizer = WordPiece(base_tokens)
     own_words = _count_words(own_texts)
@@ -94,7 +97,8 @@ def choose_vocabulary(
         token for token in base_tokens if token in SPECIAL_TOKENS or len(token.removeprefix("##")) == 1
     ]
     room = max(0, largest - len(required) - len(added))
-    ranked = (base_tokens[index] for index, _ in pieces.most_common())
+    ranked = dict.fromkeys(base_tokens[index] for index, _ in pieces.most_common())
+    ranked |= dict.fromkeys(base_tokens[:keep_commonest])
     kept = dict.fromkeys([*required, *[token for token in ranked if token not in set(required)][:room]])
     position = {token: index for index, token in enumerate(base_tokens)}
     rows = [
