@@ -205,14 +205,13 @@ def _quality(figures: Mapping[str, Any]) -> Iterator[str]:
     model = figures["models"][figures["model"]["ship"]]["quantised"]
     group = model["dev"].get("all", {})
     if "intent_accuracy" in group:
+        yield f"dev      {with_interval(group, 'intent_accuracy')} of {group['in_scope']} sentences right"
         floor = figures["floor"]["dev"].get("all", {}).get("intent_accuracy")
-        beside = f"; a linear classifier {percent(floor, 1)}" if floor is not None else ""
-        yield (
-            f"dev      {with_interval(group, 'intent_accuracy')} of {group['in_scope']} sentences right{beside}"
-        )
+        if floor is not None:
+            yield f"         {percent(floor)} by a linear classifier"
     if group.get("out_of_scope"):
-        yield (
-            f"         {percent(group['out_of_scope_recall'], 1)} of {group['out_of_scope']} out of scope "
-            "turned away"
-        )
-    yield f"costs    {model['tflite_megabytes']:.1f} MB, {model['latency_ms']['16']:.1f} ms for 16 tokens here"
+        turned_away = percent(group["out_of_scope_recall"])
+        yield f"         {turned_away} of {group['out_of_scope']} out of scope turned away"
+    milliseconds = model["latency_ms"].get("16")
+    speed = f", {milliseconds:.1f} ms for 16 tokens here" if milliseconds is not None else ""
+    yield f"costs    {model['tflite_megabytes']:.1f} MB{speed}"
