@@ -92,7 +92,6 @@ def run(
     _seed(recipe.training.seed)
     stage("reading data")
     corpus = read_corpus(recipe, folders, smoke=smoke)
-    write_atomic(out / RUN_RECORD, _record(recipe, folders, name, smoke))
     stage("choosing the vocabulary")
     checkpoint = load_foundation(recipe, folders)
     vocabulary = run_vocabulary(recipe, corpus, folders, checkpoint)
@@ -104,6 +103,8 @@ def run(
     encoder = fresh_encoder(recipe, corpus, vocabulary, checkpoint, layers=layers)
     shop = Workshop(recipe, corpus, vocabulary, out, _digest(recipe), stage, progress)
     candidates = run_stages(shop, encoder)
+    # Only now: a run that is refused, since the folder is another's, must not leave its recipe there.
+    write_atomic(out / RUN_RECORD, _record(recipe, folders, name, smoke))
     stage("calibrating and evaluating on the runtime of the device")
     result = judge(
         candidates,
@@ -188,8 +189,15 @@ def _seed(seed: int) -> None:
 
 
 def _digest(recipe: Recipe) -> str:
-    """Changes with what the training reads: its data sections, which hold their sha256, and the mixture."""
-    sections = [s.model_dump(mode="json", exclude_defaults=True) for s in recipe.data if s.use == "train"]
+    """Changes with what the training reads: its data sections, which hold their sha256, and the mixture.
+
+    Where a file can be fetched from changes nothing.
+    """
+    sections = [
+        s.model_dump(mode="json", exclude_defaults=True, exclude={"address", "address_sha256", "origin"})
+        for s in recipe.data
+        if s.use == "train"
+    ]
     mixture = recipe.training.model_dump(mode="json", include={"value_swap_share", "noise_share", "balance"})
     return hashlib.sha256(json.dumps([sections, mixture], sort_keys=True).encode()).hexdigest()
 

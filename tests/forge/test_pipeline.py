@@ -109,6 +109,10 @@ def write_recipe(folder: Path) -> Path:
     return path
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     return write_recipe(tmp_path)
@@ -204,8 +208,10 @@ def test_a_run_is_not_resumed_with_other_settings(recipe: Path) -> None:
         ),
         encoding="utf-8",
     )
+    before = contents(out)
     with pytest.raises(DataError, match="changed since tiny was trained"):
         run_recipe(recipe, data=[recipe.parent], out=out, smoke=True)
+    assert contents(out) == before
 
 
 def test_a_gate_of_an_unknown_figure_is_named_before_anything_is_trained(recipe: Path) -> None:
@@ -221,8 +227,10 @@ def test_a_run_is_not_resumed_with_other_data(recipe: Path) -> None:
     run_recipe(recipe, data=[recipe.parent], out=out, smoke=True)
     templates = recipe.parent / "t.toml"
     templates.write_text(TEMPLATES.replace("TurnOff", "Switch"), encoding="utf-8")
+    before = contents(out)
     with pytest.raises(DataError, match="changed since this run began"):
         run_recipe(recipe, data=[recipe.parent], out=out, smoke=True)
+    assert contents(out) == before
 
 
 def test_two_processes_choose_the_same_vocabulary(recipe: Path) -> None:
