@@ -7,15 +7,22 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 from edge_agent.cli.demo import SENTENCES
 from edge_agent.cli.main import app
 from edge_agent.errors import ErrorCode
+from edge_agent.forge import recipe as recipes
+from edge_agent.forge.data.corpus import read_corpus
+from edge_agent.forge.data.tables import read_table
+from edge_agent.forge.plain import recipe_for
+from edge_agent.forge.recipe import DataFolders, read_recipe
 from edge_agent.link.envelope import Request, Timing, render_result
 from edge_agent.settings import load_settings
 from edge_agent.types import Prediction, Task
@@ -23,6 +30,20 @@ from edge_agent.types import Prediction, Task
 ROOT = Path(__file__).resolve().parents[1]
 READMES = (ROOT / "README.md", ROOT / "README.es.md")
 PAGES = (*READMES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+
+RECIPES = ROOT / "docs" / "recipes.md"
+SECTIONS = (
+    recipes.ModelSection,
+    recipes.CardSection,
+    recipes.DataSection,
+    recipes.EncoderSection,
+    recipes.VocabularySection,
+    recipes.TrainingSection,
+    recipes.StudentSection,
+    recipes.LowBitSection,
+    recipes.CalibrationSection,
+    recipes.GateSection,
+)
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -56,6 +77,11 @@ def anchors(page: Path) -> set[str]:
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def settings_fences(page: Path) -> list[str]:
+    """TOML of the daemon's settings; a recipe says in its first line that it is one."""
+    return [body for body in fences(page, "toml") if "recipe" not in body.partition("\n")[0]]
 
 
 def between(page: Path, marker: str) -> str:
@@ -109,7 +135,7 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_settings_example_is_accepted(page: Path, tmp_path: Path) -> None:
-    examples = fences(page, "toml")
+    examples = settings_fences(page)
     examples += re.findall(
         r"tee /etc/edge-agent/config\.toml <<'END'\n(.*?)^END$", page.read_text(), re.M | re.S
     )
@@ -117,6 +143,53 @@ def test_every_settings_example_is_accepted(page: Path, tmp_path: Path) -> None:
         file = tmp_path / f"{number}.toml"
         file.write_text(example, encoding="utf-8")
         load_settings(file)
+
+
+def test_the_whole_recipe_of_the_page_reads_the_example_beside_it(tmp_path: Path) -> None:
+    (example,) = (body for body in fences(RECIPES, "toml") if body.startswith("# recipe\n"))
+    path = tmp_path / "clinic.toml"
+    path.write_text(example, encoding="utf-8")
+    corpus = read_corpus(read_recipe(path), DataFolders(tmp_path, [ROOT / "docs" / "examples"]))
+    plain, folders = recipe_for([ROOT / "docs" / "examples" / "clinic.csv"])
+    by_itself = read_corpus(plain, folders)
+    assert [e.text for e in corpus.dev] == [e.text for e in by_itself.dev]
+    assert corpus.labels == by_itself.labels
+    assert plain.training.steps == read_recipe(path).training.steps
+
+
+def test_the_parts_of_recipes_on_the_page_are_accepted(tmp_path: Path) -> None:
+    whole = next(body for body in fences(RECIPES, "toml") if body.startswith("# recipe\n"))
+    parts = [body for body in fences(RECIPES, "toml") if not body.startswith("# recipe\n")]
+    assert len(parts) >= 3
+    for number, part in enumerate(parts):
+        own = set(re.findall(r"^\[(\w+)\]$", part, re.MULTILINE))
+        rest = [
+            table
+            for table in re.split(r"^(?=\[)", whole, flags=re.MULTILINE)
+            if table[1:].split("]")[0] not in own
+        ]
+        path = tmp_path / f"{number}.toml"
+        path.write_text("".join(rest) + part, encoding="utf-8")
+        read_recipe(path)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_key_of_a_recipe_is_on_its_page(section: type[BaseModel]) -> None:
+    text = RECIPES.read_text(encoding="utf-8").partition("## Metrics")[0]
+    for key, field in section.model_fields.items():
+        row = re.search(rf"^\|[^|]*`{key}`[^|]*\|(.+)", text, re.MULTILINE)
+        assert row is not None or f"`{key}`" in text, key
+        if row is not None and isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            shown = re.findall(rf"^\|[^|]*`{key}`[^|]*\| `([^`]+)`", text, re.MULTILINE)
+            assert any(float(value) == field.default for value in shown), (key, shown, field.default)
+
+
+def test_the_example_file_is_what_its_page_says() -> None:
+    table = read_table(ROOT / "docs" / "examples" / "clinic.csv")
+    labels = Counter(row.values["label"] for row in table.rows)
+    assert len(table.rows) == 240
+    assert set(labels.values()) == {40}
+    assert len({row.values["text"] for row in table.rows}) == 240
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
