@@ -110,6 +110,8 @@ def train(
                 progress=shown.progress,
             )
     _show(result, folder, as_json=as_json)
+    if smoke and not as_json:
+        typer.echo("smoke    all stages run; this model knows nothing: train without --smoke")
 
 
 @app.command("distill")
