@@ -214,6 +214,9 @@ def _quality(figures: Mapping[str, Any]) -> Iterator[str]:
     if group.get("out_of_scope"):
         turned_away = percent(group["out_of_scope_recall"])
         yield f"         {turned_away} of {group['out_of_scope']} out of scope turned away"
+    if group.get("spearman") is not None:
+        sentences = group["sentences"]
+        yield f"dev      {group['spearman']:.3f} rank correlation with the teacher, {sentences} sentences"
     milliseconds = model["latency_ms"].get("16")
     speed = f", {milliseconds:.1f} ms for 16 tokens here" if milliseconds is not None else ""
     yield f"costs    {model['tflite_megabytes']:.1f} MB{speed}"
