@@ -122,7 +122,8 @@ def test_a_trace_has_the_attention_and_the_states_of_transformers(tmp_path: Path
     with torch.no_grad():
         trace = encoder.trace(ids, mask)
         theirs = original(input_ids=ids, output_attentions=True, output_hidden_states=True)
-    for scores, attention in zip(trace.scores, theirs.attentions, strict=True):
+        found = [encoder.scores(layer, trace.states) for layer in range(len(theirs.attentions))]
+    for scores, attention in zip(found, theirs.attentions, strict=True):
         torch.testing.assert_close(scores.softmax(dim=-1), attention, atol=1e-5, rtol=1e-4)
     for states, wanted in zip(trace.states, theirs.hidden_states, strict=True):
         torch.testing.assert_close(states, wanted, atol=1e-4, rtol=1e-4)

@@ -6,6 +6,7 @@ of what :mod:`edge_agent.forge.export.tflite` writes; tests hold the two equal, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,13 +114,11 @@ class JointEncoder(Encoder):
             states.append(layer(states[-1], mask[:, None, None, :]))
         return states
 
-    def scores(self, states: list[Tensor]) -> list[Tensor]:
-        """Each layer's attention before mask and softmax, [batch, heads, length, length] each."""
-        scores = []
-        for layer, before in zip(self.layers, states, strict=False):  # the last state enters no layer
-            assert isinstance(layer, EncoderLayer)
-            scores.append(layer.attention_scores(before))
-        return scores
+    def scores(self, layer: int, states: Sequence[Tensor]) -> Tensor:
+        """A layer's attention before mask and softmax, [batch, heads, length, length]."""
+        module = self.layers[layer]
+        assert isinstance(module, EncoderLayer)
+        return module.attention_scores(states[layer])
 
     def export_weights(self) -> EncoderWeights:
         """The weights as NumPy arrays for the exporter."""

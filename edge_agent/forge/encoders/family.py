@@ -7,6 +7,7 @@ A family makes the states: BERT in :mod:`edge_agent.forge.encoders.bert`, Mobile
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -32,15 +33,12 @@ class Trace:
 
     Attributes:
         states: the embeddings' output and each layer's, [batch, length, hidden] each.
-        scores: each layer's attention before the softmax, [batch, heads, length, length] each; padding
-            is not masked in them.
         pooled: the sentence vector that the label head reads, [batch, hidden].
         label_logits: [batch, labels].
         slot_logits: [batch, length, tags], or None for a classifier.
     """
 
     states: tuple[Tensor, ...]
-    scores: tuple[Tensor, ...]
     pooled: Tensor
     label_logits: Tensor
     slot_logits: Tensor | None
@@ -91,14 +89,17 @@ class Encoder(nn.Module, ABC):
         """The embeddings' output and each layer's, [batch, length, hidden] each."""
 
     @abstractmethod
-    def scores(self, states: list[Tensor]) -> list[Tensor]:
-        """Each layer's scaled products of queries and keys before mask and softmax.
+    def scores(self, layer: int, states: Sequence[Tensor]) -> Tensor:
+        """A layer's scaled products of queries and keys before mask and softmax.
+
+        Computed only when asked for: for short sentences they cost a sixth of a layer.
 
         Args:
+            layer: counted from 0.
             states: what :meth:`states` gave.
 
         Returns:
-            [batch, heads, length, length] each.
+            [batch, heads, length, length]; padding is not masked in it.
         """
 
     @abstractmethod
@@ -117,12 +118,11 @@ class Encoder(nn.Module, ABC):
         return self.label_head(self.dropout(self._vector(states, mask))), slot_logits
 
     def trace(self, token_ids: Tensor, mask: Tensor) -> Trace:
-        """As :meth:`forward`, with the states and attention scores on the way."""
+        """As :meth:`forward`, with the states on the way."""
         states = self.states(token_ids, mask)
-        scores = self.scores(states)
         pooled = self._vector(states[-1], mask)
         slot_logits = self.slot_head(self.dropout(states[-1])) if self.slot_head is not None else None
-        return Trace(tuple(states), tuple(scores), pooled, self.label_head(self.dropout(pooled)), slot_logits)
+        return Trace(tuple(states), pooled, self.label_head(self.dropout(pooled)), slot_logits)
 
     def embed(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Sentence vectors of length 1, [batch, hidden]: the answer of a bare encoder."""

@@ -122,11 +122,12 @@ class Distillation:
         pairs = batch.mask[:, :, None] & batch.mask[:, None, :] & batch.aligned[:, None, None]
         if not bool(pairs.any()):
             return student.pooled.sum() * 0.0
-        count = pairs.sum() * student.scores[0].shape[1]
         total = torch.zeros((), device=pairs.device)
         for ours, theirs in enumerate(self._map):
-            gap = student.scores[ours].float() - teacher.scores[theirs - 1].float()
-            total = total + (gap.square() * pairs[:, None]).sum() / count
+            with torch.no_grad():
+                meant = self._teacher.scores(theirs - 1, teacher.states).float()
+            gap = self.student.scores(ours, student.states).float() - meant
+            total = total + (gap.square() * pairs[:, None]).sum() / (pairs.sum() * gap.shape[1])
         return total / len(self._map)
 
     def _widened(self, states: Tensor) -> Tensor:
