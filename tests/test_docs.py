@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from edge_agent.cli.demo import SENTENCES
 from edge_agent.cli.main import app
 from edge_agent.errors import ErrorCode
-from edge_agent.forge import recipe as recipes
+from edge_agent.forge import sections as recipes
 from edge_agent.forge.data.corpus import read_corpus
 from edge_agent.forge.data.tables import read_table
 from edge_agent.forge.plain import recipe_for

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +62,23 @@ def quiet_runtime() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(silence)
+
+
+@contextmanager
+def needs_forge() -> Iterator[None]:
+    """Around the imports of a command that makes models: a missing package becomes a line with its remedy.
+
+    Raises:
+        SettingsError: a package of the extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("edge_agent"):
+            raise
+        raise SettingsError(
+            f"forge needs the Python package {error.name}", hint="pip install 'edge-agent[forge]'"
+        ) from error
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:

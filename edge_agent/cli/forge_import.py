@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.cli.console import JsonOption, print_json, quiet_runtime
+from edge_agent.cli.console import JsonOption, needs_forge, print_json, quiet_runtime
 from edge_agent.errors import SettingsError
 
 
@@ -55,14 +55,8 @@ def import_folder(
       edge-agent forge import ./distilbert-sst2 --name opinions --languages en
       edge-agent forge import ./all-MiniLM-L6-v2 --out models/sentences
     """
-    try:
+    with needs_forge():
         from edge_agent.forge.checkpoints.bundle import import_checkpoint, plain_name
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("edge_agent"):
-            raise
-        raise SettingsError(
-            f"forge needs the Python package {error.name}", hint="pip install 'edge-agent[forge]'"
-        ) from error
     target = out or Path(name or plain_name(folder))
     try:
         with quiet_runtime():

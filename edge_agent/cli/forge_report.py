@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edge_agent.cli.console import JsonOption, print_json, print_table, quiet_runtime
-from edge_agent.errors import SettingsError
+from edge_agent.cli.console import JsonOption, needs_forge, print_json, print_table, quiet_runtime
 
 
 class Split(str, Enum):
@@ -42,7 +40,7 @@ def evaluate(
     [bold]Example[/]
       edge-agent forge evaluate models/home --recipe models/recipes/home.toml --data data
     """
-    with _with_forge():
+    with needs_forge():
         from edge_agent.forge.judging.reproduce import evaluate_bundle
     with quiet_runtime():
         found = evaluate_bundle(bundle, recipe, data, split.value)
@@ -67,7 +65,7 @@ def report(
     [bold]Example[/]
       edge-agent forge report runs/clinc150 runs/snips --out models
     """
-    with _with_forge():
+    with needs_forge():
         from edge_agent.forge.report.benchmarks import read_runs, write_benchmarks
     found = read_runs(runs)
     write_benchmarks(out, found)
@@ -93,16 +91,3 @@ def _print_figures(groups: Mapping[str, Mapping[str, Any]]) -> None:
         for name in names
     ]
     print_table(["set", "sentences", *(words for _, words in columns), "accepted"], rows)
-
-
-@contextmanager
-def _with_forge() -> Iterator[None]:
-    """Says in words when the extra is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("edge_agent"):
-            raise
-        raise SettingsError(
-            f"forge needs the Python package {error.name}", hint="pip install 'edge-agent[forge]'"
-        ) from error

@@ -12,11 +12,12 @@ from edge_agent.errors import DataError
 from edge_agent.forge.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from edge_agent.forge.checkpoints.tensors import new_encoder
 from edge_agent.forge.data.corpus import Corpus
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.vocabulary import Vocabulary, choose_vocabulary, read_lexicon
 from edge_agent.forge.encoders.bert import EncoderShape
 from edge_agent.forge.encoders.family import Encoder, HeadShape
 from edge_agent.forge.encoders.mobilebert import MobileShape
-from edge_agent.forge.recipe import DataFolders, EncoderSection, Recipe
+from edge_agent.forge.recipe import EncoderSection, Recipe
 
 _OWN_LANGUAGE = "en"
 

@@ -27,13 +27,16 @@ from edge_agent.files import write_atomic
 from edge_agent.forge.data.checks import check_lengths
 from edge_agent.forge.data.corpus import Corpus, read_corpus
 from edge_agent.forge.data.examples import read_text
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.vocabulary import Vocabulary
+from edge_agent.forge.encoders.family import Encoder
 from edge_agent.forge.foundation import fresh_encoder, load_foundation, run_vocabulary
 from edge_agent.forge.judging.judge import RunResult, judge
 from edge_agent.forge.judging.metric_names import check_metric_names
-from edge_agent.forge.recipe import DataFolders, Recipe, read_recipe
-from edge_agent.forge.stages import Workshop, run_stages
-from edge_agent.forge.training.loop import Progress
+from edge_agent.forge.recipe import Recipe, read_recipe
+from edge_agent.forge.stages import check_stages, run_stages
+from edge_agent.forge.training.loop import Progress, steps_of
+from edge_agent.forge.workshop import Workshop
 from edge_agent.inference.runtime import runtime_info
 from edge_agent.inference.tokenizer import WordPiece
 
@@ -88,7 +91,6 @@ def run(
     check_metric_names(recipe)
     if smoke:
         recipe = _smoke(recipe)
-    out.mkdir(parents=True, exist_ok=True)
     _seed(recipe.training.seed)
     stage("reading data")
     corpus = read_corpus(recipe, folders, smoke=smoke)
@@ -98,20 +100,18 @@ def run(
     corpus = _with_lengths(corpus, recipe, vocabulary)
     for finding in corpus.findings:
         stage(f"{finding.severity}: {finding.message}")
-    _keep_to_what_the_run_began_with(out / "began_with.json", vocabulary, corpus)
     layers = _SMOKE_LAYERS if smoke else None
     encoder = fresh_encoder(recipe, corpus, vocabulary, checkpoint, layers=layers)
     shop = Workshop(recipe, corpus, vocabulary, out, _digest(recipe), stage, progress)
+    _begin(shop, encoder, _record(recipe, folders, name, smoke))
     candidates = run_stages(shop, encoder)
-    # Only now: a run that is refused, since the folder is another's, must not leave its recipe there.
-    write_atomic(out / RUN_RECORD, _record(recipe, folders, name, smoke))
     stage("calibrating and evaluating on the runtime of the device")
     result = judge(
         candidates,
         corpus,
         recipe,
         out,
-        provenance=_provenance(recipe, name),
+        provenance=_provenance(shop, name),
         enforce=not smoke,
         stage=stage,
     )
@@ -153,8 +153,22 @@ def run_again(
         )
         name, smoke = str(record["name"]), bool(record["smoke"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: damaged", hint="train again into another folder") from error
+        raise DataError(
+            f"{path}: damaged, or of another version of edge-agent", hint="train again into another folder"
+        ) from error
     return run(change(recipe), folders, out=out, name=name, smoke=smoke, stage=stage, progress=progress)
+
+
+def _begin(shop: Workshop, encoder: Encoder, record: bytes) -> None:
+    """Begins a run in its folder, or goes on with it; what is refused leaves the folder as it was.
+
+    Raises:
+        DataError: something of the run cannot be made, or was made otherwise.
+    """
+    check_stages(shop, encoder)
+    shop.out.mkdir(parents=True, exist_ok=True)
+    _keep_to_what_the_run_began_with(shop.out / "began_with.json", shop.vocabulary, shop.corpus)
+    write_atomic(shop.out / RUN_RECORD, record)
 
 
 def _record(recipe: Recipe, folders: DataFolders, name: str, smoke: bool) -> bytes:
@@ -223,7 +237,8 @@ def _keep_to_what_the_run_began_with(record: Path, vocabulary: Vocabulary, corpu
     """
     now = {"tokens": vocabulary.tokens, "labels": corpus.labels, "slot_tags": corpus.slot_tags}
     content = json.dumps(now, ensure_ascii=False).encode()
-    if record.exists() and record.read_bytes() != content:
+    has_weights = any(record.parent.glob("*.pt"))
+    if has_weights and record.exists() and record.read_bytes() != content:
         raise DataError(
             f"{record.parent}: the recipe or its data changed since this run began",
             hint="give another --out, or remove the folder",
@@ -231,15 +246,16 @@ def _keep_to_what_the_run_began_with(record: Path, vocabulary: Vocabulary, corpu
     write_atomic(record, content)
 
 
-def _provenance(recipe: Recipe, name: str) -> dict[str, Any]:
-    runtime = runtime_info()
+def _provenance(shop: Workshop, name: str) -> dict[str, Any]:
+    recipe, runtime = shop.recipe, runtime_info()
+    training = recipe.training
     return {
         "recipe": name,
         "encoder": recipe.encoder.origin,
         "encoder_licence": recipe.encoder.licence,
         "data": sorted({f"{section.file} ({section.licence})" for section in recipe.data}),
         "seed": recipe.training.seed,
-        "steps": recipe.training.steps,
+        "steps": steps_of(training, shop.rows) if training.steps or training.epochs else 0,
         "edge_agent": __version__,
         "torch": str(torch.__version__),
         "runtime": f"{runtime.name} {runtime.version}",

@@ -11,8 +11,9 @@ from edge_agent.errors import DataError
 from edge_agent.forge.data.checks import Finding, check_lengths, find_problems
 from edge_agent.forge.data.corpus import read_corpus
 from edge_agent.forge.data.examples import UNLABELLED, Example, Span
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.languages import guess_language, guess_language_of_all
-from edge_agent.forge.recipe import DataFolders, Recipe
+from edge_agent.forge.recipe import Recipe
 
 
 def rows(label: str, count: int, start: str = "secret") -> list[Example]:

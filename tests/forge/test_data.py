@@ -16,11 +16,12 @@ from edge_agent.errors import DataError
 from edge_agent.forge.data.augment import ValuePools, add_noise
 from edge_agent.forge.data.examples import Example, Span, read_jsonl
 from edge_agent.forge.data.features import IGNORED, Featurizer
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.mixture import Mixture, WeightedSet
 from edge_agent.forge.data.sources import read_section
 from edge_agent.forge.data.vocabulary import SPECIAL_TOKENS, choose_vocabulary
 from edge_agent.forge.judging.calibrate import calibrate, calibration_error
-from edge_agent.forge.recipe import DataFolders, DataSection, read_recipe
+from edge_agent.forge.recipe import DataSection, read_recipe
 from edge_agent.inference.decode import softmax
 from edge_agent.inference.tokenizer import WordPiece
 

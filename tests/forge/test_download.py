@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from edge_agent.errors import DataError
 from edge_agent.forge.data.download import default_cache, download, is_allowed
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.sources import read_section
-from edge_agent.forge.recipe import DataFolders, DataSection
+from edge_agent.forge.recipe import DataSection
 
 CONTENT = b"text,label\n" + b"".join(b"row number %d,x\n" % n for n in range(9_000))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from edge_agent.errors import DataError
 from edge_agent.forge.data.checks import Finding, find_problems
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, UNLABELLED, Example, read_jsonl
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.home_assistant import missing_slots
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.data.sources import read_section
 from edge_agent.forge.data.splits import text_key, unique_texts
 from edge_agent.forge.data.templates import read_grammar
-from edge_agent.forge.recipe import DataFolders, DataSection, Recipe
+from edge_agent.forge.recipe import DataSection, Recipe
 
 _SAMPLES_FOR_TEXTS = 200
 _SMOKE_ROWS = 200
@@ -72,15 +73,21 @@ def read_corpus(recipe: Recipe, folders: DataFolders, *, smoke: bool = False) ->
     held_out = (*_of(read, "dev"), *_of(read, "test"))
     training, left_out = _unseen(read, unique_texts(held_out))
     training += templates
-    labels = _labels(training, held_out)
+    _check_that_there_is_something_to_draw(training)
+    labels, slot_tags = _labels(training, held_out), _slot_tags(training, held_out)
     if len(labels) < 2 and not embeds:
         raise DataError("the data has fewer than two labels")
+    if slot_tags and recipe.model.task != "intent":
+        raise DataError(
+            "the data has slots, which only models of the task intent find",
+            hint='set model.task = "intent", or leave slots = true out of the data sections',
+        )
     return Corpus(
         training=tuple(training),
         dev=_of(read, "dev"),
         test=_of(read, "test"),
         labels=labels,
-        slot_tags=_slot_tags(training, held_out),
+        slot_tags=slot_tags,
         texts=_texts(training),
         left_out=left_out,
         slots_not_found=sum(_slots_not_found(recipe, folders)),
@@ -116,10 +123,26 @@ def _unseen(read: _Read, forbidden: set[str]) -> tuple[list[WeightedSet], int]:
 
 def _read(section: DataSection, folders: DataFolders, smoke: bool, embeds: bool) -> list[Example]:
     examples = read_section(section, folders.find(section), judge_unlabelled=embeds)
+    if embeds:  # sentences are all that counts: such a model has neither labels nor slots
+        examples = [replace(e, label=UNLABELLED, spans=None, probabilities=None) for e in examples]
     if smoke:
         random.Random(0).shuffle(examples)
         return examples[:_SMOKE_ROWS]
     return examples
+
+
+def _check_that_there_is_something_to_draw(training: Sequence[WeightedSet]) -> None:
+    drawn = [entry for entry in training if entry.weight > 0]
+    if not drawn:
+        raise DataError(
+            "no training set has a weight, so none would be drawn from",
+            hint='give a data section of use = "train" a weight: its share of each batch',
+        )
+    if any(entry.grammar is None and not entry.examples for entry in drawn):
+        raise DataError(
+            "a training set has no sentence left: all of them stand in dev or test, too",
+            hint="train on one part of the rows and judge by another: hold_out and only_held_out",
+        )
 
 
 def _slots_not_found(recipe: Recipe, folders: DataFolders) -> Iterator[int]:

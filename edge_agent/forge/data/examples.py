@@ -73,7 +73,7 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file", hint="check the name and the folder") from error
-    except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
@@ -88,8 +88,10 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {number}: not JSON: {getattr(error, 'msg', 'unreadable')}"
+            ) from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: not a JSON object")
         yield row

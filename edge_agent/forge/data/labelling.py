@@ -20,6 +20,7 @@ from edge_agent.forge.data.home_assistant import fold
 from edge_agent.forge.data.tables import Row, Table
 
 _LONGEST_TAG = 64
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class SlotNames:
@@ -119,7 +120,13 @@ def _word(values: Mapping[str, Any], column: str) -> str:
         return ""
     if isinstance(value, bool | list | dict):
         raise DataError(f"column {column!r} is not a text")
-    return str(value).strip()
+    text = str(value).strip()
+    if _HALF_A_CHARACTER.search(text):
+        raise DataError(
+            f"column {column!r} has half a character, an unpaired surrogate such as \\ud83d",
+            hint="the program that wrote it cut a text in the middle of a character",
+        )
+    return text
 
 
 def _weight(value: Any) -> float:
@@ -139,7 +146,7 @@ def _json(value: Any, column: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"column {column!r} is not JSON") from error
 
 

@@ -10,6 +10,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,25 @@ def _held_in(section: DataSection, examples: list[Example]) -> list[Example]:
     return parts["test" if section.use == "test" else "dev"]
 
 
-def _home_assistant(section: DataSection, path: Path) -> Iterator[Example]:  # noqa: ARG001
-    yield from read_home_assistant(path)
+def _home_assistant(section: DataSection, path: Path) -> Iterator[Example]:
+    with _of_its_kind(section, path):
+        yield from read_home_assistant(path)
 
 
 def _home_llm(section: DataSection, path: Path) -> Iterator[Example]:
-    yield from read_home_llm(path, section.lang)
+    with _of_its_kind(section, path):
+        yield from read_home_llm(path, section.lang)
+
+
+@contextmanager
+def _of_its_kind(section: DataSection, path: Path) -> Iterator[None]:
+    """Around the reader of a published set, which knows the one form that the set has."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path}: not a file of the kind {section.kind}", hint='kind = "table" reads CSV, TSV and JSONL'
+        ) from error
 
 
 def _table(section: DataSection, path: Path) -> Iterator[Example]:
@@ -104,17 +118,18 @@ def _parallel(section: DataSection, path: Path) -> Iterator[Example]:
 
 def _clinc150(section: DataSection, path: Path) -> Iterator[Example]:
     """CLINC150's JSON; by default training takes its rows in scope, dev and test are out of scope alone."""
-    content = json.loads(read_text(path))
-    if isinstance(content, list):  # oos_train_plus.json
-        content = {"all": content}
-        names: Iterable[str] = content
-    else:
-        names = section.parts or _CLINC150_PARTS[section.use]
-    for name in names:
-        if name not in content:
-            raise DataError(f"{path}: no part {name!r}; its parts are {', '.join(content)}")
-    rows = (row for name in names for row in content[name])
-    examples = (Example(text, label, section.lang, None, section.name) for text, label in rows)
+    with _of_its_kind(section, path):
+        content = json.loads(read_text(path))
+        if isinstance(content, list):  # oos_train_plus.json
+            content = {"all": content}
+            names: Iterable[str] = content
+        else:
+            names = section.parts or _CLINC150_PARTS[section.use]
+        for name in names:
+            if name not in content:
+                raise DataError(f"{path}: no part {name!r}; its parts are {', '.join(content)}")
+        rows = [row for name in names for row in content[name]]
+        examples = [Example(text, label, section.lang, None, section.name) for text, label in rows]
     yield from _mapped(section, examples, own_out_of_scope=_CLINC150_OUT_OF_SCOPE)
 
 

@@ -214,7 +214,7 @@ def _json_objects(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]
             continue
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number}: not JSON: {getattr(error, 'msg', 'unreadable')}",
                 hint='each line is one whole object: {"text": "…", "label": "…"}',

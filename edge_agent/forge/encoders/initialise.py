@@ -54,6 +54,27 @@ def cut_student(teacher: EncoderWeights, size: StudentSize) -> tuple[EncoderWeig
         The student's weights, and the kept coordinates of the residual stream, [size.hidden], ascending.
 
     Raises:
+        ValueError: as :func:`check_size`.
+    """
+    check_size(teacher, size)
+    kept = _important_coordinates(teacher, size.hidden)
+    chosen = [teacher.layers[n - 1] for n in layer_map(size.layers, len(teacher.layers))]
+    student = replace(
+        teacher,
+        words=_columns(teacher.words, kept),
+        positions=_columns(teacher.positions, kept),
+        embedding_norm=_cut_norm(teacher.embedding_norm, kept),
+        layers=tuple(_cut_layer(layer, kept, teacher.heads, size.intermediate) for layer in chosen),
+        label_head=_cut_inputs(teacher.label_head, kept),
+        slot_head=None if teacher.slot_head is None else _cut_inputs(teacher.slot_head, kept),
+    )
+    return student, kept
+
+
+def check_size(teacher: EncoderWeights, size: StudentSize) -> None:
+    """Whether a student of that size can be cut out of a teacher.
+
+    Raises:
         ValueError: larger than the teacher, or a width that the heads do not divide.
     """
     intermediate = len(teacher.layers[0].intermediate.bias)
@@ -68,18 +89,6 @@ def cut_student(teacher: EncoderWeights, size: StudentSize) -> tuple[EncoderWeig
         )
     if size.hidden % teacher.heads:
         raise ValueError(f"{teacher.heads} heads do not divide the width {size.hidden}")
-    kept = _important_coordinates(teacher, size.hidden)
-    chosen = [teacher.layers[n - 1] for n in layer_map(size.layers, len(teacher.layers))]
-    student = replace(
-        teacher,
-        words=_columns(teacher.words, kept),
-        positions=_columns(teacher.positions, kept),
-        embedding_norm=_cut_norm(teacher.embedding_norm, kept),
-        layers=tuple(_cut_layer(layer, kept, teacher.heads, size.intermediate) for layer in chosen),
-        label_head=_cut_inputs(teacher.label_head, kept),
-        slot_head=None if teacher.slot_head is None else _cut_inputs(teacher.slot_head, kept),
-    )
-    return student, kept
 
 
 def _important_coordinates(teacher: EncoderWeights, width: int) -> Indices:

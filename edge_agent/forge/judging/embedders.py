@@ -19,6 +19,7 @@ from edge_agent.forge.judging.assemble import Candidate, write_model
 from edge_agent.forge.judging.candidates import Splits, describe
 from edge_agent.forge.judging.evaluate import groups
 from edge_agent.inference.model import Model
+from edge_agent.inference.similarity import spearman
 
 Vectors = NDArray[np.float32]
 _PAIRS = 2_000
@@ -86,8 +87,5 @@ def _spearman(own: Vectors, theirs: Vectors) -> float | None:
         return None
     generator = random.Random(0)
     pairs = np.asarray([generator.sample(range(len(own)), 2) for _ in range(_PAIRS)])
-    ranks = [
-        np.argsort(np.argsort((vectors[pairs[:, 0]] * vectors[pairs[:, 1]]).sum(axis=1)))
-        for vectors in (own, theirs)
-    ]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    alike = [(vectors[pairs[:, 0]] * vectors[pairs[:, 1]]).sum(axis=1).tolist() for vectors in (own, theirs)]
+    return spearman(alike[0], alike[1])

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import DataError
+from edge_agent.errors import DataError, EdgeAgentError
+from edge_agent.files import sync_folder
 from edge_agent.forge.data.corpus import Corpus
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.judging.assemble import (
@@ -69,7 +70,7 @@ def judge(
         candidates: the finished models, the teacher first.
         corpus: dev and test sentences, and the training sets for the linear floor.
         recipe: whose calibration, gates and targets count.
-        out: the run folder; what an earlier judgement left there is replaced.
+        out: the run folder; what an earlier judgement left there is replaced, its bundle last.
         provenance: how the models were made, for the bundle and the report.
         enforce: whether a missed gate fails the run, for the words of the report; the caller raises.
         stage: told the name of each step.
@@ -78,11 +79,12 @@ def judge(
         The bundle under ``out/bundle``, or ``out/rejected`` where a gate is missed.
 
     Raises:
-        DataError: no dev sentences, or no model of the name that ships.
+        DataError: no dev sentences, or no model of the name that ships: nothing is changed; or no sentence on
+            which the shipped model agrees with its float32 original: there is a report, and no new bundle.
     """
     shipped = _shipped(candidates, recipe)
     splits = _splits(corpus, recipe)
-    for name in ("models", "bundle", "rejected"):
+    for name in ("models", "rejected"):
         shutil.rmtree(out / name, ignore_errors=True)
     found: dict[str, Any] = {"model": _identity(recipe), "data": _data(corpus, splits)}
     stage("fitting the linear floor")
@@ -95,16 +97,39 @@ def judge(
     found["headline"] = headline(found["models"][shipped.name])
     found["provenance"] = dict(provenance)
     stage("writing the bundle and the report")
-    bundle = _write_bundle(shipped, calibrated[shipped.name], found, splits, out)
-    found["headline"]["bundle_megabytes"] = folder_megabytes(bundle)
+    try:
+        bundle = _write_bundle(shipped, calibrated[shipped.name], found, splits, out)
+        found["headline"]["bundle_megabytes"] = folder_megabytes(bundle)
+    except EdgeAgentError:  # no bundle can be made of it; what was found is told all the same
+        _report(out, found, recipe, enforce=enforce)
+        raise
+    _report(out, found, recipe, enforce=enforce)
+    if found["missed_gates"]:
+        shutil.rmtree(out / "bundle", ignore_errors=True)
+    else:
+        bundle = _in_place(bundle, out / "bundle")
+    return RunResult(bundle, found, tuple(found["missed_gates"]))
+
+
+def _report(out: Path, found: dict[str, Any], recipe: Recipe, *, enforce: bool) -> None:
+    """Holds the figures to gates and targets, and writes them down."""
     found["gates"] = [judged(found, gate) for gate in recipe.gates]
     found["targets"] = [judged(found, target) for target in recipe.targets]
     found["missed_gates"] = [in_words(gate) for gate in found["gates"] if not gate["met"]]
     found["gates_enforced"] = enforce
     write_report(out, found)
-    if not found["missed_gates"]:
-        bundle = bundle.rename(out / "bundle")
-    return RunResult(bundle, found, tuple(found["missed_gates"]))
+
+
+def _in_place(new: Path, place: Path) -> Path:
+    """Gives a finished folder its name; an earlier one of that name goes when the new one is there."""
+    earlier = place.with_name(f".{place.name}.earlier")
+    shutil.rmtree(earlier, ignore_errors=True)
+    if place.exists():
+        place.rename(earlier)
+    new.rename(place)
+    sync_folder(place.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
+    return place
 
 
 def _judge_all(

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from edge_agent.errors import DataError
 from edge_agent.forge.data.corpus import read_corpus
 from edge_agent.forge.data.examples import Example
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.judging.evaluate import decided, figures, labelled, read_sentences, worst_pairs
-from edge_agent.forge.recipe import DataFolders, read_recipe
+from edge_agent.forge.recipe import read_recipe
 from edge_agent.inference.model import Model
 from edge_agent.types import Task
 

@@ -80,13 +80,23 @@ def label_loss(logits: Tensor, batch: Batch, *, smoothing: float = 0.0) -> Tenso
         return logits.sum() * 0.0
     logits = logits.float()
     if batch.probabilities is not None:
-        losses = functional.cross_entropy(logits, batch.probabilities, reduction="none")
+        losses = functional.cross_entropy(logits, _smoothed(batch, smoothing), reduction="none")
     else:
         losses = functional.cross_entropy(
             logits, batch.labels, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none"
         )
     weights = batch.weights * known
     return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
+
+
+def _smoothed(batch: Batch, smoothing: float) -> Tensor:
+    """Soft labels as they are, and hard ones smoothed, [batch, labels]."""
+    assert batch.probabilities is not None
+    if smoothing == 0:
+        return batch.probabilities
+    hard = (batch.probabilities.amax(dim=1, keepdim=True) == 1.0) & (batch.labels != IGNORED)[:, None]
+    spread = (1 - smoothing) * batch.probabilities + smoothing / batch.probabilities.shape[1]
+    return torch.where(hard, spread, batch.probabilities)
 
 
 def slot_loss(logits: Tensor, batch: Batch) -> Tensor:

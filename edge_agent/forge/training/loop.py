@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from edge_agent.errors import DataError
 from edge_agent.forge.recipe import Schedule
 from edge_agent.forge.training.batches import Batch
+from edge_agent.forge.training.saving import load_tensors, save_tensors
 
 _CHECKPOINT_EVERY_SECONDS = 120
 _GRADIENT_NORM = 1.0
@@ -178,17 +179,24 @@ class _Run:
     def resume(self, checkpoint: Path, device: torch.device) -> int:
         if not checkpoint.exists():
             return 0
-        state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
-        self._module.load_state_dict(state["module"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._rates.load_state_dict(state["rates"])
-        self.average = state["average"]
-        torch.set_rng_state(state["random"].cpu())
-        return int(state["step"])
+        state = load_tensors(checkpoint, device)
+        try:
+            self._module.load_state_dict(state["module"])
+            self._optimiser.load_state_dict(state["optimiser"])
+            self._rates.load_state_dict(state["rates"])
+            self.average = state["average"]
+            torch.set_rng_state(state["random"].cpu())
+            if device.type == "cuda" and "random_of_gpu" in state:
+                torch.cuda.set_rng_state(state["random_of_gpu"].cpu())
+            return int(state["step"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{checkpoint}: the checkpoint of another model",
+                hint="remove it and run the same command: this training then begins anew",
+            ) from error
 
     def save(self, checkpoint: Path, step: int) -> None:
-        partial = checkpoint.with_suffix(".partial")
-        content = {
+        content: dict[str, Any] = {
             "module": self._module.state_dict(),
             "average": self.average,
             "optimiser": self._optimiser.state_dict(),
@@ -196,8 +204,9 @@ class _Run:
             "random": torch.get_rng_state(),
             "step": step,
         }
-        torch.save(content, partial)
-        partial.replace(checkpoint)
+        if torch.cuda.is_available():
+            content["random_of_gpu"] = torch.cuda.get_rng_state()
+        save_tensors(content, checkpoint)
 
     def step(self, step: int, batch: Batch, device: torch.device) -> float:
         with autocast(device):
