@@ -150,7 +150,7 @@ def test_languages_are_guessed_only_where_they_are_clear(text: str, language: st
 def recipe(*data: dict[str, object]) -> Recipe:
     return Recipe.model_validate(
         {
-            "model": {"name": "m", "version": "1", "task": "intent", "languages": ["en"], "licence": "x"},
+            "model": {"name": "m", "version": "1.0.0", "task": "intent", "languages": ["en"], "licence": "x"},
             "encoder": {"origin": "none", "licence": "x"},
             "training": {"steps": 1},
             "data": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -211,3 +212,18 @@ def test_calibration_finds_the_temperature_and_keeps_strangers_out() -> None:
     assert found.temperature > 1.5
     assert found.error_after < found.error_before
     assert calibration_error(softmax(all_logits, found.temperature), labels) == found.error_after
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"oos_val": [["a"]]}', '{"oos_val": 1}', "3"])
+def test_a_damaged_file_of_a_published_set_is_said(tmp_path: Path, content: str) -> None:
+    (tmp_path / "oos.json").write_text(content, encoding="utf-8")
+    section = DataSection(use="dev", kind="clinc150", file="oos.json", lang="en", licence="CC0")
+    with pytest.raises(DataError, match=r"oos\.json"):
+        read_section(section, tmp_path / "oos.json")
+
+
+def test_a_compressed_file_that_was_cut_is_said(tmp_path: Path) -> None:
+    content = lzma.compress(b'{"text": "a", "intent": "b"}\n' * 100)
+    (tmp_path / "a.jsonl.xz").write_bytes(content[:-20])
+    with pytest.raises(DataError, match="cannot be read"):
+        list(read_jsonl(tmp_path / "a.jsonl.xz"))

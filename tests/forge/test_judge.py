@@ -13,9 +13,10 @@ import pytest
 import edge_agent
 from edge_agent.errors import DataError
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, Example, Span
+from edge_agent.forge.export.quantise import Scheme
 from edge_agent.forge.judging.curves import out_of_scope_curve
 from edge_agent.forge.judging.evaluate import Answer, figures, groups, worst_pairs
-from edge_agent.forge.judging.judge import RunResult
+from edge_agent.forge.judging.judge import RunResult, judge
 from edge_agent.forge.judging.memory import memory_megabytes, resident_megabytes
 from edge_agent.forge.judging.relations import relations
 from edge_agent.inference.model import Model
@@ -251,3 +252,21 @@ def test_candidates_of_the_toy_recipe_are_those_it_names() -> None:
     own = recipe()
     names = [candidate.name for candidate in candidates(own, intent_corpus())]
     assert names == ["teacher", *(s.name for s in own.student), *(s.name for s in own.low_bit)]
+
+
+def test_a_model_that_gets_no_golden_sentence_leaves_a_report_and_the_earlier_bundle(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    earlier = snapshot(judged(recipe(), intent_corpus(), out).bundle)
+    (out / "report.md").unlink()
+    hopeless = replace(intent_corpus(), dev=(Example(" ".join(["light"] * 40), "TurnOn", "en", (), "toy"),))
+    own = recipe(model={"ship": "small-int4"})
+    models = [replace(each, scheme=Scheme.INT4_PER_CHANNEL) for each in candidates(own, hopeless)]
+    weights = models[2].trained.weights
+    head = replace(weights.label_head, weight=weights.label_head.weight * 0, bias=weights.label_head.bias * 0)
+    models[2] = replace(
+        models[2], trained=replace(models[2].trained, weights=replace(weights, label_head=head))
+    )
+    with pytest.raises(DataError, match="no dev sentence the answer"):
+        judge(models, hopeless, own, out, provenance={}, enforce=True, stage=lambda _: None)
+    assert snapshot(out / "bundle") == earlier
+    assert (out / "report.md").exists()

@@ -248,7 +248,13 @@ def test_sections_of_one_file_take_its_three_parts(tmp_path: Path) -> None:
     shares = {"hold_out": 0.15, "hold_out_test": 0.1, "stratified": True}
     recipe = Recipe.model_validate(
         {
-            "model": {"name": "m", "version": "1", "task": "classify", "languages": ["en"], "licence": "x"},
+            "model": {
+                "name": "m",
+                "version": "1.0.0",
+                "task": "classify",
+                "languages": ["en"],
+                "licence": "x",
+            },
             "encoder": {"origin": "none", "licence": "x"},
             "training": {"steps": 1},
             "data": [
@@ -309,3 +315,23 @@ def test_features_hold_soft_labels_weight_and_the_teachers_sentence() -> None:
     parallel = featurizer(Example("hola", UNLABELLED, "es", None, "t", teacher_text="hello you you"))
     assert parallel.label == IGNORED
     assert parallel.teacher_ids == (2, 6, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "secret \\ud83d", "label": "x"}', "half a character"),
+        ('{"text": ' + "[" * 100_000, "not JSON"),
+        ('{"text": "secret", "label": "x", "slots": "' + "[" * 100_000 + '"}', "is not JSON"),
+    ],
+)
+def test_hostile_lines_are_refused_without_their_text(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "label": "y"}\n' + line + "\n", encoding="utf-8")
+    section = DataSection(
+        use="train", kind="table", file="a.jsonl", lang="en", licence="CC0", slots="slots" in line
+    )
+    with pytest.raises(DataError, match=message) as caught:
+        read_section(section, path)
+    assert "line 2" in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -110,3 +110,16 @@ def test_steps_are_named_or_counted_from_epochs() -> None:
         steps_of(Schedule(), 100)
     with pytest.raises(DataError, match="steps, or epochs"):
         steps_of(Schedule(epochs=2), 0)
+
+
+def test_hard_labels_among_soft_ones_are_smoothed_as_they_are_alone() -> None:
+    batch = next(random_batches())
+    logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    alone = label_loss(logits, batch, smoothing=0.1)
+    one_hot = torch.nn.functional.one_hot(batch.labels, 4).float()
+    torch.testing.assert_close(
+        label_loss(logits, replace(batch, probabilities=one_hot), smoothing=0.1), alone
+    )
+    soft = torch.full((8, 4), 0.25)
+    beside = replace(batch, probabilities=soft)
+    torch.testing.assert_close(label_loss(logits, beside, smoothing=0.1), label_loss(logits, beside))
