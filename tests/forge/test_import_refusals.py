@@ -209,6 +209,7 @@ def test_tags_that_are_not_bio_are_refused(tmp_path: Path, tags: tuple[str, ...]
     [
         ({"normalization_type": "layer_norm"}, "normalization_type"),
         ({"trigram_input": False}, "trigram_input"),
+        ({"num_hidden_layers": 1_000_000}, "num_hidden_layers"),
         ({"use_bottleneck": False}, "use_bottleneck"),
         ({"key_query_shared_bottleneck": False}, "neither use_bottleneck_attention"),
     ],

@@ -42,6 +42,8 @@ _PRETRAINING: Final = ("ForMaskedLM", "ForPreTraining", "ForNextSentencePredicti
 _PREFIXES: Final = {"bert": "Bert", "distilbert": "DistilBert", "mobilebert": "MobileBert"}
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+_Layers = Annotated[int, Field(ge=1, le=256, strict=True)]
+"""Each is a module that is made before the weights are looked at, so a file may not name a million."""
 
 
 class _Common(BaseModel):
@@ -66,7 +68,7 @@ class _Common(BaseModel):
 
 class _Bert(_Common):
     hidden_size: _Count
-    num_hidden_layers: _Count
+    num_hidden_layers: _Layers
     num_attention_heads: _Count
     intermediate_size: _Count
     hidden_act: str = "gelu"
@@ -75,7 +77,7 @@ class _Bert(_Common):
 
 class _DistilBert(_Common):
     dim: _Count
-    n_layers: _Count
+    n_layers: _Layers
     n_heads: _Count
     hidden_dim: _Count
     activation: str = "gelu"
@@ -83,12 +85,12 @@ class _DistilBert(_Common):
 
 class _MobileBert(_Common):
     hidden_size: _Count = 512
-    num_hidden_layers: _Count = 24
+    num_hidden_layers: _Layers = 24
     num_attention_heads: _Count = 4
     intermediate_size: _Count = 512
     embedding_size: _Count = 128
     intra_bottleneck_size: _Count = 128
-    num_feedforward_networks: _Count = 4
+    num_feedforward_networks: _Layers = 4
     hidden_act: str = "relu"
     use_bottleneck: Literal[True] = True
     trigram_input: Literal[True] = True
