@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_agent.cli.console import JsonOption, print_json
+from edge_agent.cli.console import JsonOption, needs_forge, print_json
 from edge_agent.cli.forge_import import import_folder
 from edge_agent.cli.forge_progress import shown_progress
 from edge_agent.cli.forge_report import evaluate, report
@@ -77,7 +76,7 @@ def train(
       edge-agent forge train opinions.train.csv opinions.dev.csv --small
       edge-agent forge train models/recipes/home.toml --data data --out runs/home
     """
-    with _needs_forge():
+    with needs_forge():
         from edge_agent.forge.pipeline import run, run_recipe
         from edge_agent.forge.plain import recipe_for
     recipes = [source for source in sources if source.suffix == _RECIPE_SUFFIX]
@@ -141,7 +140,7 @@ def distill(
     [bold]Example[/]
       edge-agent forge distill runs/opinions --name tiny --layers 4 --hidden 312 --ship
     """
-    with _needs_forge():
+    with needs_forge():
         from edge_agent.forge.pipeline import run_again
         from edge_agent.forge.recipe import StudentSection, with_student
     if bits not in (4, 8):
@@ -161,19 +160,6 @@ def distill(
 app.command("import")(import_folder)
 app.command("evaluate")(evaluate)
 app.command("report")(report)
-
-
-@contextmanager
-def _needs_forge() -> Iterator[None]:
-    """Turns a missing package of the extra into a line with its remedy."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("edge_agent"):
-            raise
-        raise SettingsError(
-            f"forge needs the Python package {error.name}", hint="pip install 'edge-agent[forge]'"
-        ) from error
 
 
 def _show(result: RunResult, folder: Path, *, as_json: bool) -> None:

@@ -129,6 +129,7 @@ def finish_stage(
     if finished.exists():
         shop.stage(f"{name}: taking the finished weights of this folder")
         _take(model, finished)
+        shop.checkpoint(name).unlink(missing_ok=True)
         return
     shop.stage(f"{name}: training {steps} steps")
     torch.manual_seed(seed)  # of dropout; a stage is the same whether those before it ran or were taken
@@ -142,6 +143,7 @@ def finish_stage(
         report=shop.progress,
     )
     save_tensors(model.state_dict(), finished)
+    shop.checkpoint(name).unlink(missing_ok=True)  # last: hours of training are on disk at any moment
 
 
 def _take(model: Encoder, finished: Path) -> None:

@@ -20,7 +20,7 @@ from edge_agent.forge.data.features import IGNORED, Featurizer
 from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.mixture import Mixture, WeightedSet
 from edge_agent.forge.data.sources import read_section
-from edge_agent.forge.data.vocabulary import SPECIAL_TOKENS, choose_vocabulary
+from edge_agent.forge.data.vocabulary import SPECIAL_TOKENS, choose_vocabulary, read_lexicon
 from edge_agent.forge.judging.calibrate import calibrate, calibration_error
 from edge_agent.forge.recipe import DataSection, read_recipe
 from edge_agent.inference.decode import softmax
@@ -227,3 +227,11 @@ def test_a_compressed_file_that_was_cut_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.xz").write_bytes(content[:-20])
     with pytest.raises(DataError, match="cannot be read"):
         list(read_jsonl(tmp_path / "a.jsonl.xz"))
+
+
+@pytest.mark.parametrize("line", ["cocina", "cocina\t", "\tkitchen", "cocina\tkitchen\troom"])
+def test_a_lexicon_line_that_translates_nothing_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "l.tsv"
+    path.write_text(f"# a comment\nsala\tliving room\n{line}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 3: expected a word, a tab and its translation"):
+        read_lexicon(path)

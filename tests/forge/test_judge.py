@@ -270,3 +270,14 @@ def test_a_model_that_gets_no_golden_sentence_leaves_a_report_and_the_earlier_bu
         judge(models, hopeless, own, out, provenance={}, enforce=True, stage=lambda _: None)
     assert snapshot(out / "bundle") == earlier
     assert (out / "report.md").exists()
+
+
+def test_an_earlier_bundle_outlives_a_missed_gate_and_a_cut_between_two_names(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    earlier = snapshot(judged(recipe(), intent_corpus(), run).bundle)
+    (run / "bundle").rename(run / ".bundle.earlier")  # where a power cut leaves it
+    gates = [{"metric": "bundle_megabytes", "at_most": 0.001}]
+    result = judged(recipe(gates=gates), intent_corpus(), run)
+    assert result.bundle == run / "rejected"
+    assert snapshot(run / "bundle") == earlier
+    assert not (run / ".bundle.earlier").exists()

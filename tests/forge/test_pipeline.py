@@ -219,6 +219,22 @@ def test_a_run_that_was_stopped_in_any_stage_ends_with_the_very_same_weights(
         assert all(torch.equal(once[key], again[key]) for key in once), name
 
 
+def test_a_disk_that_is_full_at_the_end_of_a_stage_costs_no_training(recipe: Path) -> None:
+    out = recipe.parent / "run"
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        smoke(recipe, out, progress=stop)
+    (out / "teacher.partial").mkdir()  # in the way of the finished weights
+    with pytest.raises(IsADirectoryError):
+        smoke(recipe, out)
+    assert (out / "teacher.checkpoint.pt").exists()
+    assert not (out / "teacher.pt").exists()
+
+
 def test_a_power_cut_while_judging_leaves_the_earlier_bundle(recipe: Path, finished: Path) -> None:
     before = snapshot(finished / "bundle")
     with pytest.raises(PowerCut):

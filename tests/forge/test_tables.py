@@ -191,6 +191,15 @@ def test_soft_labels_go_through_the_same_map(tmp_path: Path) -> None:
     assert example.probabilities == (("positive", 0.75),)
 
 
+def test_soft_labels_of_which_dropping_leaves_nothing_leave_the_hard_one(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": "a", "label": "x", "probabilities": {"gone": 1, "x": 0}},
+        {"text": "b", "label": "gone"},
+    ]
+    (example,) = rows_of(tmp_path, rows, drop=["gone"])
+    assert (example.label, example.probabilities) == ("x", None)
+
+
 def test_rows_without_a_label_are_for_training_only(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"text": "a", "label": ""}, {"text": "b", "label": "x"}]
     assert [e.label for e in rows_of(tmp_path, rows)] == [UNLABELLED, "x"]

@@ -123,3 +123,26 @@ def test_hard_labels_among_soft_ones_are_smoothed_as_they_are_alone() -> None:
     soft = torch.full((8, 4), 0.25)
     beside = replace(batch, probabilities=soft)
     torch.testing.assert_close(label_loss(logits, beside, smoothing=0.1), label_loss(logits, beside))
+
+
+def test_a_training_that_diverges_stops_before_its_weights_are_lost(tmp_path: Path) -> None:
+    model = small_encoder()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def infinitely_heavy(first: int) -> Iterator[Batch]:
+        for batch in stream(first):
+            yield replace(batch, weights=torch.full((8,), torch.inf))
+
+    with pytest.raises(DataError, match="at step 1 its loss is no number") as caught:
+        train(
+            FineTuning(model),
+            infinitely_heavy,
+            SCHEDULE,
+            name="m",
+            steps=SCHEDULE.steps,
+            checkpoint=tmp_path / "c.pt",
+            report=lambda _: None,
+        )
+    assert "learning_rate" in str(caught.value.hint)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert list(tmp_path.iterdir()) == []

@@ -212,4 +212,4 @@ def _model_probabilities(
         label = None if name in section.drop else _model_label(section, name, own_out_of_scope)
         if label is not None:
             shares[label] = shares.get(label, 0.0) + share
-    return tuple(shares.items()) or None
+    return tuple(shares.items()) if sum(shares.values()) > 0 else None

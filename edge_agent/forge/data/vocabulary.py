@@ -47,14 +47,14 @@ def read_lexicon(path: Path) -> dict[str, str]:
     """A tab-separated file, word and translation a line, keyed by the folded word.
 
     Raises:
-        DataError: a line without exactly two columns; names it.
+        DataError: a line without exactly two columns that say something; names it.
     """
     lexicon: dict[str, str] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         columns = line.split("\t")
-        if len(columns) != 2:
+        if len(columns) != 2 or not all(column.strip() for column in columns):
             raise DataError(f"{path}, line {number}: expected a word, a tab and its translation")
         lexicon.setdefault(fold(columns[0].strip()), columns[1].strip())
     return lexicon

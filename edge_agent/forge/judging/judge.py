@@ -5,7 +5,8 @@ and judged in that form and in float32. Every figure comes from the device's own
 split is read once, after everything is chosen; nothing here looks at it before.
 
 Under the run folder: ``models/<name>/{float32,quantised}`` for every model, ``bundle`` for the one that ships
-(``rejected`` where it misses a gate), and the report.
+(``rejected`` where it misses a gate), and the report. A bundle that met its gates stays until another one
+does: a judgement that is cut off, or whose model misses a gate, does not touch it.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def judge(
         stage: told the name of each step.
 
     Returns:
-        The bundle under ``out/bundle``, or ``out/rejected`` where a gate is missed.
+        The bundle under ``out/bundle``, or ``out/rejected`` where a gate is missed; ``out/bundle`` is then
+        what it was before.
 
     Raises:
         DataError: no dev sentences, or no model of the name that ships: nothing is changed; or no sentence on
@@ -84,6 +86,7 @@ def judge(
     """
     shipped = _shipped(candidates, recipe)
     splits = _splits(corpus, recipe)
+    _bring_back(out / "bundle")
     for name in ("models", "rejected"):
         shutil.rmtree(out / name, ignore_errors=True)
     found: dict[str, Any] = {"model": _identity(recipe), "data": _data(corpus, splits)}
@@ -104,9 +107,7 @@ def judge(
         _report(out, found, recipe, enforce=enforce)
         raise
     _report(out, found, recipe, enforce=enforce)
-    if found["missed_gates"]:
-        shutil.rmtree(out / "bundle", ignore_errors=True)
-    else:
+    if not found["missed_gates"]:
         bundle = _in_place(bundle, out / "bundle")
     return RunResult(bundle, found, tuple(found["missed_gates"]))
 
@@ -122,7 +123,7 @@ def _report(out: Path, found: dict[str, Any], recipe: Recipe, *, enforce: bool) 
 
 def _in_place(new: Path, place: Path) -> Path:
     """Gives a finished folder its name; an earlier one of that name goes when the new one is there."""
-    earlier = place.with_name(f".{place.name}.earlier")
+    earlier = _earlier(place)
     shutil.rmtree(earlier, ignore_errors=True)
     if place.exists():
         place.rename(earlier)
@@ -130,6 +131,16 @@ def _in_place(new: Path, place: Path) -> Path:
     sync_folder(place.parent)
     shutil.rmtree(earlier, ignore_errors=True)
     return place
+
+
+def _bring_back(place: Path) -> None:
+    """Undoes an :func:`_in_place` that was cut off between its two renamings."""
+    if _earlier(place).exists() and not place.exists():
+        _earlier(place).rename(place)
+
+
+def _earlier(place: Path) -> Path:
+    return place.with_name(f".{place.name}.earlier")
 
 
 def _judge_all(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -105,11 +105,12 @@ def train(
         schedule: rates and decays.
         name: of the model, for the report.
         steps: in all.
-        checkpoint: written now and then and when interrupted; resumed from where it exists, and removed at
-            the end.
+        checkpoint: written now and then and when interrupted; resumed from where it exists. The caller
+            removes it, once the result is safe.
         report: called after every step.
 
     Raises:
+        DataError: the checkpoint is damaged or another model's; or the loss is no number any more.
         KeyboardInterrupt: SIGINT or SIGTERM came; the step was finished and the checkpoint written.
     """
     device = pick_device()
@@ -131,7 +132,6 @@ def train(
                 run.save(checkpoint, step + 1)
                 saved = time.monotonic()
     module.load_state_dict(run.average)
-    checkpoint.unlink(missing_ok=True)
     module.cpu().eval()
 
 
@@ -211,13 +211,19 @@ class _Run:
     def step(self, step: int, batch: Batch, device: torch.device) -> float:
         with autocast(device):
             loss = self._objective.loss(batch, step)
+        value = float(loss.detach())
+        if not isfinite(value):  # before it gets into the weights
+            raise DataError(
+                f"the training diverged: at step {step + 1} its loss is no number any more",
+                hint="lower learning_rate and head_learning_rate in the recipe, and give another --out",
+            )
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._module.parameters(), _GRADIENT_NORM)
         self._optimiser.step()
         self._rates.step()
         self._update_average(step)
-        return float(loss.detach())
+        return value
 
     def _rate(self, step: int) -> float:
         warmup = max(1, round(self._schedule_settings.warmup_share * self._steps))
