@@ -281,3 +281,11 @@ def test_an_earlier_bundle_outlives_a_missed_gate_and_a_cut_between_two_names(tm
     assert result.bundle == run / "rejected"
     assert snapshot(run / "bundle") == earlier
     assert not (run / ".bundle.earlier").exists()
+
+
+def test_a_model_of_few_labels_gets_several_golden_sentences_of_each(tmp_path: Path) -> None:
+    corpus = intent_corpus()
+    bundle = judged(recipe(), corpus, tmp_path / "run").bundle
+    lines = (bundle / "golden.jsonl").read_text(encoding="utf-8").splitlines()
+    kinds = {(example.label, example.lang) for example in corpus.dev}
+    assert len(lines) > len(kinds) or len(lines) == len(corpus.dev)

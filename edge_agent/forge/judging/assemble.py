@@ -23,7 +23,8 @@ from edge_agent.inference.model import Analysis, Model
 
 _MODEL_FILE = "model.tflite"
 _GOLDEN_FILE = "golden.jsonl"
-_GOLDEN_PER_LABEL_AND_LANGUAGE = 1
+_FEWEST_GOLDEN = 24
+"""Of a model with few labels, too: over all labels and languages together, one of each at least."""
 _SURE = 0.9
 _LEAST_COSINE = 0.98
 _LEAST_COSINE_OF_LOW_BITS = 0.9
@@ -192,9 +193,11 @@ def choose_golden(
     right: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     taken: dict[tuple[str, str], int] = {}
+    kinds = {(example.label, example.lang) for example in examples}
+    of_each = max(1, _FEWEST_GOLDEN // max(1, len(kinds)))
     for example in _shuffled(examples, seed):
         key = (example.label, example.lang)
-        if taken.get(key, 0) >= _GOLDEN_PER_LABEL_AND_LANGUAGE:
+        if taken.get(key, 0) >= of_each:
             continue
         expected = reference.analyse(example.text)
         if not _agrees(expected, served.analyse(example.text), min_cosine):
