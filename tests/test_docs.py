@@ -20,9 +20,10 @@ from edge_agent.cli.main import app
 from edge_agent.errors import ErrorCode
 from edge_agent.forge import sections as recipes
 from edge_agent.forge.data.corpus import read_corpus
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.tables import read_table
 from edge_agent.forge.plain import recipe_for
-from edge_agent.forge.recipe import DataFolders, read_recipe
+from edge_agent.forge.recipe import read_recipe
 from edge_agent.link.envelope import Request, Timing, render_result
 from edge_agent.settings import load_settings
 from edge_agent.types import Prediction, Task

@@ -77,8 +77,10 @@ def train(
       edge-agent forge train models/recipes/home.toml --data data --out runs/home
     """
     with needs_forge():
-        from edge_agent.forge.pipeline import run, run_recipe
+        from edge_agent.forge.data.folders import DataFolders
+        from edge_agent.forge.pipeline import run
         from edge_agent.forge.plain import recipe_for
+        from edge_agent.forge.recipe import read_recipe
     recipes = [source for source in sources if source.suffix == _RECIPE_SUFFIX]
     if recipes and (len(sources) > 1 or name is not None or small):
         raise SettingsError(
@@ -87,27 +89,22 @@ def train(
         )
     with shown_progress() as shown:
         if recipes:
-            folder = out or _run_folder(recipes[0].stem, smoke)
-            result = run_recipe(
-                recipes[0],
-                data=data or [],
-                out=folder,
-                smoke=smoke,
-                stage=shown.stage,
-                progress=shown.progress,
-            )
+            recipe, made_from = read_recipe(recipes[0]), recipes[0].name
+            folders, folder_name = DataFolders(recipes[0].parent, data or []), recipes[0].stem
         else:
             recipe, folders = recipe_for(sources, name=name, small=small, say=shown.stage)
-            folder = out or _run_folder(recipe.model.name, smoke)
-            result = run(
-                recipe,
-                folders,
-                out=folder,
-                name=f"none, made from {', '.join(source.name for source in sources)}",
-                smoke=smoke,
-                stage=shown.stage,
-                progress=shown.progress,
-            )
+            made_from = f"none, made from {', '.join(source.name for source in sources)}"
+            folder_name = recipe.model.name
+        folder = out or _run_folder(folder_name, smoke)
+        result = run(
+            recipe,
+            folders,
+            out=folder,
+            name=made_from,
+            smoke=smoke,
+            stage=shown.stage,
+            progress=shown.progress,
+        )
     _show(result, folder, as_json=as_json)
     if smoke and not as_json:
         typer.echo("smoke    all stages run; this model knows nothing: train without --smoke")

@@ -19,11 +19,12 @@ from typing import Any, Literal
 from edge_agent.errors import DataError
 from edge_agent.forge.data.columns import OWN_COLUMNS, recognise_columns
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, UNLABELLED, Example
+from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.data.home_assistant import fold
 from edge_agent.forge.data.labelling import Reading, sorted_labels
 from edge_agent.forge.data.languages import guess_language_of_all
 from edge_agent.forge.data.tables import Table, read_table
-from edge_agent.forge.recipe import DataFolders, Recipe
+from edge_agent.forge.recipe import Recipe
 
 _USES: dict[str, Literal["dev", "test"]] = {
     **dict.fromkeys(("dev", "val", "valid", "validation"), "dev"),

@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from edge_agent.errors import DataError
 from edge_agent.forge.data.examples import read_text
-from edge_agent.forge.data.folders import DataFolders
 from edge_agent.forge.sections import (
     TEACHER,
     CalibrationSection,
@@ -35,7 +34,6 @@ from edge_agent.forge.toml import parse_toml
 __all__ = [
     "TEACHER",
     "CalibrationSection",
-    "DataFolders",
     "DataSection",
     "DistillationSection",
     "EncoderSection",
