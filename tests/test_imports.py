@@ -37,7 +37,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "paho": ("link/paho_client.py",),
     "amqtt": ("cli/embedded_broker.py",),
     "psutil": ("service/machine.py",),
-    "pydantic_settings": ("settings.py",),
+    "pydantic_settings": ("settings/sections.py",),
     "structlog": ("log.py",),
     "torch": ("forge/",),
     "safetensors": ("forge/",),

@@ -10,6 +10,7 @@ from edge_agent.errors import SettingsError
 from edge_agent.settings import (
     describe,
     device_id_from,
+    environment_folders,
     known_keys,
     load_settings,
     public_settings,
@@ -196,3 +197,64 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, ""))
     with pytest.raises(ValueError, match="frozen"):
         settings.mqtt.host = "other"
+
+
+_ROUTE = """
+[[route]]
+subscribe = "shop/+/reviews"
+text = "$.body"
+model = "sentiment"
+publish = "shop/{1}/sentiment"
+share = "pool"
+on_death = "take_over"
+[[route]]
+subscribe = "mail/#"
+model = "home"
+publish = "mail-answers/{1}"
+"""
+
+
+def test_routes_are_read_in_their_order(tmp_path: Path) -> None:
+    first, second = load_settings(write(tmp_path, _ROUTE)).route
+    assert (first.subscribe, first.text, first.share, first.on_death) == (
+        "shop/+/reviews",
+        "$.body",
+        "pool",
+        "take_over",
+    )
+    assert (second.model, second.share, second.on_death) == ("home", None, "wait")
+
+
+def test_routes_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_AGENT_ROUTE", '[{"subscribe": "a/+", "model": "home", "publish": "b/{1}"}]')
+    assert load_settings(write(tmp_path, _ROUTE)).route[0].subscribe == "a/+"
+
+
+def test_an_unknown_key_of_a_route_is_named(tmp_path: Path) -> None:
+    error = refusal(write(tmp_path, _ROUTE + 'subscribed = "x"'))
+    assert "route.subscribed" in str(error)
+    assert error.hint == "did you mean route.subscribe?"
+
+
+def test_a_route_that_is_no_list_is_an_error_that_shows_how_to_write_it(tmp_path: Path) -> None:
+    error = refusal(write(tmp_path, _ROUTE.replace("[[route]]", "[route]", 1).partition("[[route]]")[0]))
+    assert error.hint == "write [[route]] and its keys below it"
+
+
+def test_fingerprints_are_read_as_openssl_writes_them(tmp_path: Path) -> None:
+    pin = ":".join(["AB"] * 32)
+    assert load_settings(write(tmp_path, f'[mqtt]\ntls_pins = ["{pin}"]')).mqtt.tls_pins == ("ab" * 32,)
+    assert "mqtt.tls_pins.0" in str(refusal(write(tmp_path, '[mqtt]\ntls_pins = ["abcd"]')))
+
+
+def test_fingerprints_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_AGENT_MQTT__TLS_PINS", f"{'ab' * 32},{'cd' * 32}")
+    assert load_settings(write(tmp_path, "")).mqtt.tls_pins == ("ab" * 32, "cd" * 32)
+
+
+def test_only_the_folders_of_services_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edge-agent")
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    folders = environment_folders()
+    assert folders["STATE_DIRECTORY"] == "/var/lib/edge-agent"
+    assert "SECRET_TOKEN" not in folders

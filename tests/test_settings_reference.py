@@ -20,7 +20,7 @@ def test_every_key_has_a_row_in_its_section() -> None:
     sections = render_settings_reference().split("\n## ")
     for key in known_keys():
         name, _, short = key.partition(".")
-        page = next(section for section in sections if section.startswith(f"`[{name}]`"))
+        page = next(part for part in sections if part.startswith((f"`[{name}]`", f"`[[{name}]]`")))
         assert f"\n| `{short}` | " in page
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.files import write_atomic
-from edge_agent.settings import DEFAULT_PATH, Settings, describe
+from edge_agent.settings import DEFAULT_PATH, Settings, describe, may_repeat
 
 _INTRODUCTION = f"""\
 # Settings
@@ -60,7 +60,8 @@ def render_settings_reference() -> str:
         definition = _definition(schema, name)
         if name != section:
             section = name
-            lines += [f"\n## `[{name}]`\n", f"{definition['description']}\n"]
+            heading = f"[[{name}]]" if may_repeat(name) else f"[{name}]"
+            lines += [f"\n## `{heading}`\n", f"{definition['description']}\n"]
             lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
         cells = (f"`{short}`", _kind(definition["properties"][short]), _code(default), description)
         lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
@@ -69,7 +70,8 @@ def render_settings_reference() -> str:
 
 def _definition(schema: Mapping[str, Any], section: str) -> Mapping[str, Any]:
     """The JSON schema of a section."""
-    name = schema["properties"][section]["$ref"].rpartition("/")[2]
+    found = schema["properties"][section]
+    name = (found["items"] if may_repeat(section) else found)["$ref"].rpartition("/")[2]
     definition: Mapping[str, Any] = schema["$defs"][name]
     return definition
 

@@ -1,43 +1,26 @@
-"""The settings of the daemon: TOML, environment and secret files in one checked, frozen model.
-
-The only file that reads the environment or the settings file. Every key has a default that works on a
-laptop with a broker on localhost; the environment (``EDGE_AGENT_MQTT__HOST``) goes before the file, and
-an unknown key is an error that names the nearest known one. Secrets are never written into the file:
-they come from a file that is named there, or from a systemd credential.
-"""
+"""The settings as frozen, checked sections; every key with its default, limits and description."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
 import re
 import socket
-import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from edge_agent.errors import SettingsError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
-
-DEFAULT_PATH = Path("/etc/edge-agent/config.toml")
 ENVIRONMENT_PREFIX = "EDGE_AGENT_"
 _MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 _NOT_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -70,6 +53,13 @@ class _Section(BaseModel):
         return value
 
 
+def _fingerprint(value: Any) -> Any:
+    return value.replace(":", "").strip().lower() if isinstance(value, str) else value
+
+
+_Fingerprint = Annotated[str, BeforeValidator(_fingerprint), Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class DeviceSettings(_Section):
     """Who this device is."""
 
@@ -78,6 +68,17 @@ class DeviceSettings(_Section):
         pattern=r"^[a-zA-Z0-9_-]{1,64}$",
         description="Name of the device in topics and towards the broker; letters, digits, `_` and `-`. "
         "Default: the host name and four hex digits of a hash of the machine id.",
+    )
+    state_directory: Path | None = Field(
+        default=None,
+        description="Folder for what must outlive a power cut: the commands in hand and done. Default: that "
+        "of systemd, else `/var/lib/edge-agent` where it may be written, else "
+        "`~/.local/state/edge-agent`.",
+    )
+    runtime_directory: Path | None = Field(
+        default=None,
+        description="Folder in memory for what must outlive a crash. Default: that of systemd, else "
+        "`/run/edge-agent` where it may be written, else the user's own.",
     )
 
 
@@ -116,6 +117,17 @@ class MqttSettings(_Section):
     )
     key_file: Path | None = Field(
         default=None, description="Private key of this device, PEM, for mutual TLS."
+    )
+    tls_server_name: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Name that the broker's certificate must bear, where it is not `host`. The name is "
+        "always checked.",
+    )
+    tls_pins: Annotated[tuple[_Fingerprint, ...], NoDecode] = Field(
+        default=(),
+        description="SHA-256 fingerprints of broker certificates, in hex. Where there are any, no other "
+        "certificate is accepted, whoever signed it. In the environment: separated by `,`, or a JSON list.",
     )
     keepalive_seconds: int = Field(
         default=30, ge=5, le=3600, description="A silent link is probed after this long, in seconds."
@@ -161,6 +173,13 @@ class MqttSettings(_Section):
             values = {**values, "port": (443 if secure else 80) if web else (8883 if secure else 1883)}
         return values
 
+    @field_validator("tls_pins", mode="before")
+    @classmethod
+    def _pins_from_environment(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+
     @field_validator("base_topic")
     @classmethod
     def _plain_topic(cls, value: str) -> str:
@@ -205,6 +224,34 @@ class InferenceSettings(_Section):
     )
 
 
+class LimitsSettings(_Section):
+    """What strangers may ask of this device."""
+
+    json_depth: int = Field(
+        default=16, ge=2, le=128, description="Deepest nesting of a JSON payload; more is `bad_payload`."
+    )
+    topic_levels: int = Field(
+        default=32,
+        ge=8,
+        le=128,
+        description="Most levels of a topic that is listened to; a message on a longer one is dropped and "
+        "counted.",
+    )
+    requests_per_second: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        description="Requests that one topic may bring a second, on average; more are answered "
+        "`overloaded`. 0: as many as can be answered.",
+    )
+    burst: int = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="Requests that one topic may bring at once, where limited.",
+    )
+
+
 class PrivacySettings(_Section):
     """What may leave a request's text."""
 
@@ -236,6 +283,37 @@ class LogSettings(_Section):
     )
 
 
+class RouteSettings(_Section):
+    """A topic filter, bound to a model; `[[route]]` may stand several times.
+
+    In the environment: `EDGE_AGENT_ROUTE`, a JSON list of objects."""
+
+    subscribe: str = Field(
+        min_length=1, description="Topic filter, with the wildcards `+` and `#`: `shop/+/reviews`."
+    )
+    model: str = Field(min_length=1, description="Name of the model that reads what arrives.")
+    publish: str = Field(
+        min_length=1,
+        description="Topic of the answers; `{1}`, `{2}` … are what the wildcards stood for: "
+        "`shop/{1}/sentiment`. `{device}` and `{model}` are known, too.",
+    )
+    text: str = Field(
+        default="",
+        description="Where in a JSON payload the text is, as JSONPath: `$.body`. Default: the payload is a "
+        "request as on `in/`.",
+    )
+    share: str | None = Field(
+        default=None,
+        pattern=r"^[^/+#\x00-\x1f]+$",
+        description="Name of the pool of devices that split this stream (MQTT 5 shared subscription).",
+    )
+    on_death: Literal["wait", "take_over"] = Field(
+        default="wait",
+        description="What was handed to a member of the pool that died: it waits for its return, or the "
+        "others take over and lose the few in its hands.",
+    )
+
+
 class Settings(BaseSettings):
     """All settings, by section."""
 
@@ -247,9 +325,11 @@ class Settings(BaseSettings):
     mqtt: MqttSettings = Field(default_factory=MqttSettings)
     models: ModelsSettings = Field(default_factory=ModelsSettings)
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     health: HealthSettings = Field(default_factory=HealthSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    route: tuple[RouteSettings, ...] = Field(default=(), max_length=64)
 
     @model_validator(mode="after")
     def _receive_maximum_fits_the_queue(self) -> Settings:
@@ -268,135 +348,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment goes before the file (whose content is given to the constructor)."""
         return env_settings, init_settings
-
-
-def load_settings(path: Path | str | None = None) -> Settings:
-    """Reads the settings.
-
-    Args:
-        path: the TOML file. None means ``/etc/edge-agent/config.toml`` where it exists, else defaults.
-
-    Raises:
-        SettingsError: the file is missing or broken, a key is unknown, or a value does not fit.
-    """
-    values = _read_toml(path)
-    _refuse_unknown_keys(values, _known_keys())
-    _refuse_unknown_variables(os.environ)
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        raise _as_settings_error(error) from error
-    except ValueError as error:
-        raise SettingsError(str(error).splitlines()[0]) from error
-
-
-def read_password(settings: MqttSettings) -> str | None:
-    """The broker password from ``password_file`` or the systemd credential ``mqtt.password``.
-
-    Raises:
-        SettingsError: the file is named but cannot be read.
-    """
-    path = settings.password_file
-    if path is None:
-        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        path = Path(credentials) / "mqtt.password" if credentials else None
-        if path is None or not path.exists():
-            return None
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"cannot read the broker password from {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}",
-            hint="mqtt.password_file must name a text file that the daemon's user may read",
-        ) from error
-
-
-def known_keys() -> tuple[str, ...]:
-    """Every key with its section, ``mqtt.host``, in the order of the documentation."""
-    return tuple(_known_keys())
-
-
-def _known_keys() -> dict[str, None]:
-    return {
-        f"{section}.{key}": None
-        for section, field in Settings.model_fields.items()
-        for key in _section_type(field.annotation).model_fields
-    }
-
-
-def _section_type(annotation: Any) -> type[BaseModel]:
-    assert isinstance(annotation, type)
-    assert issubclass(annotation, BaseModel)
-    return annotation
-
-
-def _read_toml(path: Path | str | None) -> dict[str, Any]:
-    chosen = DEFAULT_PATH if path is None else Path(path)
-    try:
-        return tomllib.loads(chosen.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if path is None:
-            return {}
-        raise SettingsError(f"no settings file {chosen}", hint="name one with --config FILE") from error
-    except OSError as error:
-        raise SettingsError(f"cannot read the settings file {chosen}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings file {chosen} is not valid TOML: {error}") from error
-
-
-def _refuse_unknown_keys(values: Mapping[str, Any], known: Mapping[str, None]) -> None:
-    sections = tuple(Settings.model_fields)
-    for key, value in values.items():
-        if key not in sections:
-            raise _unknown(f"section or key {key}", key, sections)
-        if not isinstance(value, Mapping):
-            raise SettingsError(f"settings: {key} is a section", hint=f"write [{key}] and its keys below it")
-        for name in value:
-            if f"{key}.{name}" not in known:
-                raise _unknown(f"key {key}.{name}", f"{key}.{name}", tuple(known))
-
-
-def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    known = {variable_of(key): None for key in _known_keys()}
-    for variable in environment:
-        name = variable.upper()
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
-            raise _unknown(f"environment variable {variable}", name, tuple(known))
-
-
-def variable_of(key: str) -> str:
-    """The environment variable that sets a key: ``mqtt.host`` → ``EDGE_AGENT_MQTT__HOST``."""
-    return ENVIRONMENT_PREFIX + key.replace(".", "__").upper()
-
-
-def _unknown(what: str, name: str, known: tuple[str, ...]) -> SettingsError:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return SettingsError(f"settings: unknown {what}", hint=f"did you mean {nearest[0]}?" if nearest else None)
-
-
-def _as_settings_error(error: ValidationError) -> SettingsError:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    reason = first["msg"].removeprefix("Value error, ")
-    return SettingsError(f"settings: {where + ': ' if where else ''}{reason[0].lower()}{reason[1:]}")
-
-
-def describe() -> Iterator[tuple[str, str, str]]:
-    """Yields (key, default, description) of every setting, for the reference in ``docs/settings.md``."""
-    for section, field in Settings.model_fields.items():
-        for key, item in _section_type(field.annotation).model_fields.items():
-            default = "" if item.default_factory else _shown(item.default)
-            yield f"{section}.{key}", default, item.description or ""
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return json.dumps([str(part) for part in value])
-    return json.dumps(value)
-
-
-def public_settings(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON values, for ``info``; there are no secrets in them, only paths to secrets."""
-    return settings.model_dump(mode="json")
