@@ -1,0 +1,102 @@
+"""A route's payload, written by programs that know nothing of this one, read as a request. Pure.
+
+The text stands where the route's JSON path says. What a request may carry beside it (PROTOCOL §1: ``id``,
+``lang``, ``ttl_s`` …) is honoured at the top level of an object where it fits, and ignored where it does
+not: a stranger's ``"id": 42`` or ``"session": {}`` is no fault of a request that was never meant as one.
+The rest goes the one way of all requests, :func:`~edge_agent.link.envelope.parse_request`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from edge_agent.errors import ErrorCode
+from edge_agent.link.envelope import Limits, PayloadError, Request, parse_request
+from edge_agent.link.json_path import JsonPath
+
+_HONOURED = ("id", "lang", "session", "top_k", "ttl_s", "sent_at", "traceparent")
+
+
+def parse_routed(payload: bytes, path: JsonPath, limits: Limits) -> Request:
+    """Reads a payload whose text stands at ``path``.
+
+    Raises:
+        PayloadError: ``bad_payload`` where it is not JSON, or has no string there; else as for any request.
+    """
+    value = _parse_json(payload, limits)
+    fields: dict[str, Any] = {}
+    if isinstance(value, dict):
+        fields = {key: value[key] for key in _HONOURED if key in value}
+        if not _fits(fields, limits):
+            fields = {key: found for key, found in fields.items() if _fits({key: found}, limits)}
+    request_id = fields.get("id")
+    try:
+        text = path.find(value)
+    except LookupError:
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload has no text there", request_id) from None
+    if not isinstance(text, str):
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, "what the payload has there is no string", request_id)
+    try:
+        return parse_request(_as_json({**fields, "text": text}), limits)
+    except PayloadError as error:
+        raise PayloadError(error.code, str(error), request_id) from error
+
+
+def routed_id_of(payload: bytes, path: JsonPath, limits: Limits) -> str | None:
+    """The id of a routed request that is refused unread, where there is one."""
+    try:
+        return parse_routed(payload, path, limits).id
+    except PayloadError as error:
+        return error.request_id
+
+
+def _not_a_number(_: str) -> NoReturn:
+    raise ValueError("no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_a_number)
+
+
+def _parse_json(payload: bytes, limits: Limits) -> Any:
+    if len(payload) > limits.max_payload_bytes:
+        raise PayloadError(ErrorCode.TOO_LARGE, "the payload is too large")
+    try:
+        value = _DECODER.decode(payload.decode("utf-8").lstrip("\ufeff"))
+    except UnicodeDecodeError as error:
+        raise PayloadError(ErrorCode.BAD_ENCODING, "the payload is not valid UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload of this route is not JSON") from error
+    deepest = limits.max_json_depth
+    if payload.count(b"{") + payload.count(b"[") > deepest and _is_deeper(value, deepest):
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, f"the JSON is nested deeper than {deepest} levels")
+    return value
+
+
+def _is_deeper(value: Any, deepest: int) -> bool:
+    """Whether it has more levels of objects and arrays; level by level, without recursion."""
+    level = [value]
+    for _ in range(deepest):
+        level = [child for parent in level for child in _children(parent)]
+    return any(isinstance(one, (dict, list)) for one in level)
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _fits(fields: dict[str, Any], limits: Limits) -> bool:
+    """Whether a request may carry these fields."""
+    try:
+        parse_request(_as_json({**fields, "text": "x"}), limits)
+    except PayloadError:
+        return False
+    return True
+
+
+def _as_json(fields: dict[str, Any]) -> bytes:
+    """JSON; half of a surrogate pair makes it wrong UTF-8, which the one that reads it refuses."""
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
