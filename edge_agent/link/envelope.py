@@ -2,7 +2,9 @@
 
 Any bytes become a :class:`Request` or a :class:`RequestError`, never another exception: what arrives here
 was written by strangers. Parsing is strict about what it knows (a boolean is no number, ``1e999`` is no
-number of seconds) and ignores keys that it does not know, so that old devices serve new senders.
+number of seconds) and ignores keys that it does not know, so that old devices serve new senders. Of equal
+keys the last counts. Time and memory grow with the payload's length and no faster, and :class:`Limits`
+bounds that; tests/fuzz measures it.
 """
 
 from __future__ import annotations
@@ -21,15 +23,38 @@ from edge_agent.types import Prediction, Task
 DEFAULT_TOP_K = 3
 MAX_TOP_K = 1000
 MAX_TTL_SECONDS = 366 * 86_400.0
-MAX_DEPTH = 16
+DEFAULT_JSON_DEPTH = 16
 _MAX_ID_CHARACTERS = 1024
 _MAX_LANG_CHARACTERS = 64
 _JSON_OVERHEAD_BYTES = 8192
 _WORST_ESCAPE = 6
 """A JSON string may spell one byte of text as six (``\\u0041``)."""
+_MAX_DIGITS = 1000
+"""Of an integer. Python reads n digits in n² steps; 3.10 has no limit of its own, later ones may lose it."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII)
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BLANK = "\ufeff \t\n\r"
+"""What may stand before JSON: its own white space, and the byte order mark (RFC 8259 section 8.1)."""
+_OPENING = frozenset(b"{[")
+_NO_BRACKET = bytes(byte for byte in range(256) if byte not in b"{}[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may cost before anybody knows what it asks.
+
+    Attributes:
+        max_text_bytes: of the text, in UTF-8.
+        max_json_depth: levels of a JSON payload, the request's own object counted.
+    """
+
+    max_text_bytes: int
+    max_json_depth: int = DEFAULT_JSON_DEPTH
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Room for the longest text, all of it escaped, and for the other fields."""
+        return self.max_text_bytes * _WORST_ESCAPE + _JSON_OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,52 +98,68 @@ class PayloadError(RequestError):
         self.request_id = request_id
 
 
-def parse_request(payload: bytes, *, max_text_bytes: int) -> Request:
+def parse_request(payload: bytes, limits: Limits | None = None, *, max_text_bytes: int = 0) -> Request:
     """Reads a payload: plain UTF-8 text, or a JSON object.
+
+    Args:
+        payload: as it arrived.
+        limits: what it may cost.
+        max_text_bytes: in place of ``limits``, with the other limits at their defaults.
 
     Raises:
         PayloadError: with the code that PROTOCOL §1 gives to the fault.
     """
-    if len(payload) > max_text_bytes * _WORST_ESCAPE + _JSON_OVERHEAD_BYTES:
+    limits = limits or Limits(max_text_bytes)
+    if len(payload) > limits.max_payload_bytes:
         raise PayloadError(ErrorCode.TOO_LARGE, "the payload is too large")
     try:
         content = payload.decode("utf-8")
     except UnicodeDecodeError as error:
         raise PayloadError(ErrorCode.BAD_ENCODING, "the payload is not valid UTF-8") from error
-    begin = content.lstrip()[:1]
+    document = content.lstrip(_BLANK)
+    begin = document[:1]
     if begin == "{":
-        return _from_object(_parse_object(content, payload), max_text_bytes)
-    if begin in _JSON_BEGINS and _is_json(content, payload):
+        return _from_object(_parse_object(document, payload, limits), limits.max_text_bytes)
+    if document.strip() in _JSON_WORDS or (begin in _JSON_BEGINS and _is_json(document, payload, limits)):
         raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload is JSON but not an object")
-    _check_text(content, None, max_text_bytes)
+    _check_text(content, None, limits.max_text_bytes)
     return Request(content)
 
 
-def request_id_of(payload: bytes, *, max_text_bytes: int) -> str | None:
+def request_id_of(payload: bytes, limits: Limits | None = None, *, max_text_bytes: int = 0) -> str | None:
     """The id of a request that is refused unread, where there is one."""
     try:
-        return parse_request(payload, max_text_bytes=max_text_bytes).id
+        return parse_request(payload, limits, max_text_bytes=max_text_bytes).id
     except PayloadError as error:
         return error.request_id
 
 
-_JSON_BEGINS = frozenset('["-0123456789tfn')
+_JSON_WORDS = frozenset(("true", "false", "null"))
+_JSON_BEGINS = frozenset('["-0123456789')
 
 
 def _not_a_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_not_a_number)
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, f"a number has more than {_MAX_DIGITS} digits")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_a_number, parse_int=_integer)
+_CHECKER = json.JSONDecoder(parse_constant=_not_a_number, parse_int=len)  # a number of any length is JSON
 _quote = json.encoder.encode_basestring
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _parse_object(content: str, payload: bytes) -> dict[str, Any]:
-    if _depth_exceeded(payload):
-        raise PayloadError(ErrorCode.BAD_PAYLOAD, f"the JSON is nested deeper than {MAX_DEPTH} levels")
+def _parse_object(document: str, payload: bytes, limits: Limits) -> dict[str, Any]:
+    deepest = limits.max_json_depth
+    if _is_deeper(payload, deepest):
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, f"the JSON is nested deeper than {deepest} levels")
     try:
-        value = _DECODER.decode(content)
+        value = _DECODER.decode(document)
     except (ValueError, RecursionError) as error:
         raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload begins like JSON and is not") from error
     if not isinstance(value, dict):  # pragma: no cover  # what begins with { is an object or no JSON
@@ -126,27 +167,30 @@ def _parse_object(content: str, payload: bytes) -> dict[str, Any]:
     return value
 
 
-def _is_json(content: str, payload: bytes) -> bool:
-    if _depth_exceeded(payload):
+def _is_json(document: str, payload: bytes, limits: Limits) -> bool:
+    if _is_deeper(payload, limits.max_json_depth):
         return True
     try:
-        _DECODER.decode(content)
+        _CHECKER.decode(document)
     except (ValueError, RecursionError):
         return False
     return True
 
 
-def _depth_exceeded(payload: bytes) -> bool:
-    if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
+def _is_deeper(payload: bytes, deepest: int) -> bool:
+    """Whether brackets outside of strings are nested deeper; before the JSON is read, since that recurses.
+
+    No regular expression: it would remember every character of a long string, a hundred bytes for each.
+    """
+    if payload.count(b"{") + payload.count(b"[") <= deepest:
         return False
+    unescaped = payload.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside = b"".join(unescaped.split(b'"')[::2])
     depth = 0
-    for byte in _STRING.sub(b"", payload):
-        if byte in b"{[":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif byte in b"}]":
-            depth -= 1
+    for bracket in outside.translate(None, _NO_BRACKET):
+        depth += 1 if bracket in _OPENING else -1
+        if depth > deepest:
+            return True
     return False
 
 

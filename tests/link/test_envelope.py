@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import ErrorCode
 from edge_agent.link.envelope import (
-    MAX_DEPTH,
+    DEFAULT_JSON_DEPTH,
+    Limits,
     PayloadError,
     Request,
     Timing,
@@ -26,12 +27,13 @@ from edge_agent.link.envelope import (
 from edge_agent.types import Prediction, Ranked, Slot, Task
 
 LIMIT = 200
+LIMITS = Limits(LIMIT)
 
 
 def parse(payload: bytes | str | dict[str, Any]) -> Request:
     if isinstance(payload, dict):
         payload = json.dumps(payload)
-    return parse_request(payload.encode() if isinstance(payload, str) else payload, max_text_bytes=LIMIT)
+    return parse_request(payload.encode() if isinstance(payload, str) else payload, LIMITS)
 
 
 def code_of(payload: bytes | str | dict[str, Any]) -> ErrorCode:
@@ -71,12 +73,14 @@ def test_a_traceparent_of_another_form_is_ignored_as_the_standard_asks() -> None
     assert parse({"text": "a", "traceparent": "junk"}).traceparent is None
 
 
-@pytest.mark.parametrize("text", ["[kitchen] lights on", '"quoted" words', "true story", "1 lamp on", "-"])
+@pytest.mark.parametrize(
+    "text", ["[kitchen] lights on", '"quoted" words', "true story", "nullify", "1 lamp on", "-", "-Infinity"]
+)
 def test_text_that_only_begins_like_json_is_text(text: str) -> None:
     assert parse(text).text == text
 
 
-@pytest.mark.parametrize("payload", ["[]", '"a"', "1", "1e5", "true", "null", " [1] ", "[" * 100])
+@pytest.mark.parametrize("payload", ["[]", '"a"', "1", "1e5", "true", " null\n", " [1] ", "[" * 100])
 def test_json_that_is_no_object_is_a_bad_payload(payload: str) -> None:
     assert code_of(payload) is ErrorCode.BAD_PAYLOAD
 
@@ -103,7 +107,7 @@ def test_numbers_beyond_all_bounds_are_a_bad_payload(number: str) -> None:
     for key in ("top_k", "ttl_s"):
         payload = f'{{"text": "a", "{key}": {number}}}'.encode()
         with pytest.raises(PayloadError) as caught:
-            parse_request(payload, max_text_bytes=8192)
+            parse_request(payload, Limits(8192))
         assert caught.value.code is ErrorCode.BAD_PAYLOAD
 
 
@@ -133,17 +137,71 @@ def test_a_text_of_the_full_length_may_be_escaped_throughout() -> None:
 def test_nesting_counts_brackets_outside_strings_only() -> None:
     assert parse({"text": "[" * 100}).text == "[" * 100
     assert parse({"text": '\\"[[[' * 20}).text == '\\"[[[' * 20
-    deep = '{"text": "a", "x": ' + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1) + "}"
+    deep = '{"text": "a", "x": ' + "[" * (DEFAULT_JSON_DEPTH - 1) + "]" * (DEFAULT_JSON_DEPTH - 1) + "}"
     assert parse(deep).text == "a"
-    deeper = '{"text": "a", "x": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "}"
+    deeper = '{"text": "a", "x": ' + "[" * DEFAULT_JSON_DEPTH + "]" * DEFAULT_JSON_DEPTH + "}"
     assert code_of(deeper) is ErrorCode.BAD_PAYLOAD
 
 
+def test_brackets_inside_strings_do_not_hide_those_outside() -> None:
+    inside = '"' + "\\\\" * 3 + '\\"]]]]"'
+    assert code_of(f'{{"text": "a", {inside}: ' + "[" * 16 + "]" * 16 + "}") is ErrorCode.BAD_PAYLOAD
+    assert parse(f'{{"text": "a", {inside}: "' + "[" * 16 + '"}').text == "a"
+
+
+def test_the_depth_of_json_is_a_limit_of_its_own() -> None:
+    three_levels = b'{"text": "a", "x": [[1]]}'
+    assert parse_request(three_levels, Limits(LIMIT, max_json_depth=3)).text == "a"
+    with pytest.raises(PayloadError, match="deeper than 2 levels"):
+        parse_request(three_levels, Limits(LIMIT, max_json_depth=2))
+    with pytest.raises(PayloadError, match="not an object"):
+        parse_request(b"[[[", Limits(LIMIT, max_json_depth=2))
+
+
+def test_the_longest_payload_has_room_for_the_longest_text_and_follows_it() -> None:
+    assert Limits(100).max_payload_bytes > Limits(1).max_payload_bytes > 6
+    payload = b" " * Limits(100).max_payload_bytes
+    with pytest.raises(PayloadError) as caught:
+        parse_request(payload, Limits(100))
+    assert caught.value.code is ErrorCode.EMPTY_TEXT
+    with pytest.raises(PayloadError) as caught:
+        parse_request(payload + b" ", Limits(100))
+    assert caught.value.code is ErrorCode.TOO_LARGE
+
+
+@pytest.mark.parametrize("digits", [1001, 4301, 100_000])
+def test_an_endless_number_is_a_bad_payload_wherever_it_stands(digits: int) -> None:
+    number = "1" * digits
+    for payload in (number, f"-{number}", f"[{number}]", f'{{"text": "a", "x": [{number}]}}'):
+        with pytest.raises(PayloadError) as caught:
+            parse_request(payload.encode(), Limits(131_072))
+        assert caught.value.code is ErrorCode.BAD_PAYLOAD
+
+
+def test_the_last_of_equal_keys_counts() -> None:
+    assert parse('{"text": 1, "id": "1", "text": "a", "id": "2"}') == Request("a", id="2")
+
+
+def test_a_byte_order_mark_before_json_is_no_part_of_it_and_before_text_stays() -> None:
+    assert parse('\ufeff{"text": "a"}') == Request("a")
+    assert code_of("\ufeff[]") is ErrorCode.BAD_PAYLOAD
+    assert parse("\ufeffhola") == Request("\ufeffhola")
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\x00", "a\u2028b", "\u2029x", "\x1b[31m", "\u202eabc", "\ufffe"])
+def test_odd_characters_are_text_and_come_back_as_they_went(text: str) -> None:
+    assert parse(text) == Request(text)
+    request = parse({"text": text, "id": text})
+    assert (request.text, request.id) == (text, text)
+    result = encode_result(PREDICTION, request, Timing(0.1, 0.2), echo_text=True)
+    assert json.loads(result)["id"] == json.loads(result)["text"] == text
+
+
 def test_the_id_of_a_bad_request_is_read_where_that_is_possible() -> None:
-    assert request_id_of(b'{"text": "", "id": "7"}', max_text_bytes=LIMIT) == "7"
-    assert request_id_of(b'{"text": "a", "id": "7"}', max_text_bytes=LIMIT) == "7"
-    assert request_id_of(b'{"id": 7}', max_text_bytes=LIMIT) is None
-    assert request_id_of(b"\xff", max_text_bytes=LIMIT) is None
+    assert request_id_of(b'{"text": "", "id": "7"}', LIMITS) == "7"
+    assert request_id_of(b'{"text": "a", "id": "7"}', LIMITS) == "7"
+    assert request_id_of(b'{"id": 7}', LIMITS) is None
+    assert request_id_of(b"\xff", LIMITS) is None
 
 
 @given(st.binary(max_size=300))
@@ -172,7 +230,7 @@ def test_any_shower_of_brackets_is_a_request_or_a_payload_error(text: str) -> No
 def _is_request_or_error(payload: bytes) -> None:
     outcome: Request | PayloadError
     try:
-        outcome = parse_request(payload, max_text_bytes=LIMIT)
+        outcome = parse_request(payload, LIMITS)
     except PayloadError as error:
         outcome = error
     if isinstance(outcome, PayloadError):
