@@ -22,7 +22,22 @@ _HINT = "write mqtt://host:port, mqtts://…, ws://…, wss://… or unix:///pat
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """A broker and what is needed to be let in; the password never shows in its text form."""
+    """A broker and what is needed to be let in; the password never shows in its text form.
+
+    Attributes:
+        host: name or address; the path of a unix socket.
+        port: of TCP.
+        transport: ``tcp``, ``websockets`` or ``unix``.
+        websocket_path: of the request that opens a websocket.
+        username: at the broker.
+        password: at the broker.
+        tls: whether to encrypt.
+        ca_file: certificate authorities, PEM; None for the system's.
+        cert_file: certificate of our own, PEM.
+        key_file: its key, PEM.
+        tls_server_name: name that the broker's certificate must bear; None for ``host``.
+        tls_pins: SHA-256 of the certificates (DER) that the broker may show, in hex; empty for any.
+    """
 
     host: str
     port: int = 1883
@@ -34,6 +49,8 @@ class BrokerAddress:
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+    tls_server_name: str | None = None
+    tls_pins: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.host if self.transport == "unix" else f"{self.host}:{self.port}"
@@ -55,6 +72,8 @@ class BrokerAddress:
             ca_file=_text(settings.ca_file),
             cert_file=_text(settings.cert_file),
             key_file=_text(settings.key_file),
+            tls_server_name=settings.tls_server_name,
+            tls_pins=settings.tls_pins,
         )
 
     @classmethod

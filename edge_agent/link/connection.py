@@ -19,8 +19,16 @@ from typing import Any
 
 from edge_agent.errors import BrokerError
 from edge_agent.link.address import BrokerAddress
-from edge_agent.link.paho_client import PahoClient, puback_fault
-from edge_agent.link.protocol import MQTT_5, Accepted, ConnectOptions, Incoming, Listener
+from edge_agent.link.paho_client import PahoClient, error_in_words
+from edge_agent.link.protocol import (
+    MQTT_5,
+    Accepted,
+    ConnectOptions,
+    Incoming,
+    Listener,
+    Subscription,
+)
+from edge_agent.link.refusal import FAILURE, Kind, Refusal, refusal_of
 from edge_agent.link.wire import pack_publish
 
 _LOOK_SECONDS = 1.0
@@ -50,6 +58,9 @@ class Connection:
     Attributes:
         was_answered: the broker said yes or no; one that hangs up instead may not know MQTT 5.
         is_reading: False leaves what the broker sends in the socket, so that TCP holds the broker back.
+        refusal: why the broker did not let us in, or hung up, as far as it said so.
+        refused_filters: filter → why the broker refused to subscribe us to it.
+        hint: what helps against the loss, where that is known.
     """
 
     def __init__(
@@ -62,8 +73,13 @@ class Connection:
         self._tokens: dict[int, object] = {}
         self._waiting: deque[_Outgoing] = deque()
         self._window = options.inflight
+        self._asked: dict[int, tuple[Subscription, ...]] = {}
+        self._look_seconds = _LOOK_SECONDS
         self._closing = False
         self._next_look = 0.0
+        self.refusal: Refusal | None = None
+        self.refused_filters: dict[str, str] = {}
+        self.hint: str | None = None
         self.was_answered = False
         self.is_reading = True
         self._lost: str | None = None
@@ -79,6 +95,11 @@ class Connection:
         return self._lost is None
 
     @property
+    def loss(self) -> str | None:
+        """Why the link was lost, in words."""
+        return self._lost
+
+    @property
     def unconfirmed(self) -> int:
         """Messages that the broker has not confirmed."""
         return len(self._tokens) + len(self._waiting)
@@ -91,9 +112,13 @@ class Connection:
         """
         try:
             self._client.open()
+        except BrokerError as error:
+            self._lost = str(error)
+            raise
         except (OSError, ValueError) as error:
-            self._lost = _in_words(error)
-            raise BrokerError(f"cannot reach the broker at {self._address}: {self._lost}") from error
+            self._lost, hint = error_in_words(error)
+            message = f"cannot reach the broker at {self._address}: {self._lost}"
+            raise BrokerError(message, hint=hint) from error
 
     def pump(self, timeout_seconds: float) -> bool:
         """Waits for the socket and handles what comes, once.
@@ -130,10 +155,15 @@ class Connection:
                 self._lose("the connection was closed")
             return self._lost is None
 
-    def subscribe(self, filters: tuple[str, ...]) -> None:
-        """Asks for these topics at QoS 1; the listener hears the answer."""
+    def subscribe(self, filters: tuple[str | Subscription, ...]) -> None:
+        """Asks for these topics at QoS 1; the listener hears the answer.
+
+        Raises:
+            SettingsError: one is no filter.
+        """
+        asked = tuple(Subscription(one) if isinstance(one, str) else one for one in filters)
         with self._lock:
-            self._client.ask_for(filters)
+            self._asked[self._client.ask_for(asked)] = asked
 
     def publish(
         self,
@@ -186,6 +216,12 @@ class Connection:
         with suppress(OSError):
             self._wake_write.send(b"\0")
 
+    def drop(self, reason: str) -> None:
+        """Hangs up without a word: what is not acknowledged comes again, and the will is published."""
+        with self._lock:
+            self._client.drop()
+            self._lose(reason)
+
     def disconnect(self) -> None:
         """Says goodbye, so that the broker forgets the will; the link is lost after it."""
         with self._lock:
@@ -206,20 +242,34 @@ class Connection:
 
     # What the client tells, in the thread that pumps, with the lock held
 
-    def on_accepted(self, accepted: Accepted, receive_maximum: int) -> None:
+    def on_accepted(self, accepted: Accepted) -> None:
         """The broker let us in; it confirms so many messages at a time."""
         self.was_answered = True
-        self._window = min(self._window, receive_maximum)
+        self._window = min(self._window, accepted.receive_maximum)
+        if accepted.keepalive_seconds:
+            self._look_seconds = min(_LOOK_SECONDS, accepted.keepalive_seconds / 4)
         self._listener.on_accepted(accepted)
 
-    def on_refused(self, reason: str, wrong_protocol: bool) -> None:
+    def on_refused(self, refusal: Refusal) -> None:
         """The broker did not let us in."""
         self.was_answered = True
-        self._listener.on_refused(reason, wrong_protocol)
+        self.refusal, self.hint = refusal, refusal.hint
+        self._listener.on_refused(refusal.words, refusal.kind is Kind.WRONG_PROTOCOL)
 
-    def on_subscribed(self, fault: str | None) -> None:
-        """The broker answered a subscription."""
-        self._listener.on_subscribed(fault)
+    def on_suback(self, mid: int, codes: tuple[int, ...]) -> None:
+        """The broker answered a subscription, filter by filter."""
+        asked = self._asked.pop(mid, None)
+        if asked is None:
+            return
+        first: str | None = None
+        for position, one in enumerate(asked):
+            refusal = refusal_of(codes[position] if position < len(codes) else FAILURE)
+            if refusal is None:
+                self.refused_filters.pop(one.filter, None)
+            else:
+                self.refused_filters[one.filter] = refusal.words
+                first = first or refusal.words
+        self._listener.on_subscribed(first)
 
     def on_message(self, message: Incoming) -> None:
         """A message arrived."""
@@ -234,10 +284,18 @@ class Connection:
             one = self._waiting.popleft()
             mid = self._client.send_publish(one.topic, one.payload, one.retain, one.properties, False)
             self._tokens[mid] = one.token
-        self._listener.on_confirmed(token, puback_fault(code))
+        refusal = refusal_of(code)
+        self._listener.on_confirmed(token, None if refusal is None else refusal.words)
 
-    def on_disconnected(self, reason: str) -> None:
+    def on_goodbye(self, refusal: Refusal | None) -> None:
+        """The broker says why it hangs up."""
+        self.refusal = refusal
+
+    def on_disconnected(self, reason: str, hint: str | None) -> None:
         """The socket is closed."""
+        if self.was_answered and self.refusal is not None:
+            reason, hint = f"the broker closed the link: {self.refusal.words}", self.refusal.hint
+        self.hint = hint
         self._lose(reason)
 
     def _wake_if_blocked(self) -> None:
@@ -254,7 +312,7 @@ class Connection:
         """Pings a silent broker and notices a dead one; once a second is often enough."""
         now = time.monotonic()
         if now >= self._next_look:
-            self._next_look = now + _LOOK_SECONDS
+            self._next_look = now + self._look_seconds
             self._client.loop_misc()
 
     def _acknowledge_quickly(self, sock: Any) -> None:
@@ -278,9 +336,3 @@ class Connection:
 def _has_pending(sock: Any) -> bool:
     """Whether TLS or the websocket has read more than was asked for; ``select`` does not know of that."""
     return hasattr(sock, "pending") and sock.pending() > 0
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

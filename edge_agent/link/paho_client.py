@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from contextlib import suppress
 from typing import Any, Protocol
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, _ConnectionState
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import MalformedPacket, Properties  # type: ignore[attr-defined]  # paho 2.1 has it there
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
+from paho.mqtt.properties import Properties
 
+from edge_agent.errors import BrokerError
 from edge_agent.link.address import BrokerAddress
-from edge_agent.link.protocol import MQTT_5, Accepted, ConnectOptions, Incoming, Will
+from edge_agent.link.control import read_connack, read_disconnect, read_suback, write_subscribe
+from edge_agent.link.protocol import MQTT_5, Accepted, ConnectOptions, Incoming, Subscription, Will
+from edge_agent.link.refusal import Refusal, unsupported
+from edge_agent.link.tls import check_pins, in_words, make_context
 from edge_agent.link.wire import MalformedPacketError, packet_ends, read_publish, write_publish
 
-_UNSUPPORTED_PROTOCOL_VERSION = 0x84
 _READ_BYTES = 65_536
+_CONNACK = 0x20
 _PUBLISH = 0x30
 _PUBACK = 0x40
-_FAILURE = 0x80
+_SUBSCRIBE = 0x82
+_SUBACK = 0x90
+_PINGRESP = 0xD0
+_DISCONNECT = 0xE0
+_CONNECTED = _ConnectionState.MQTT_CS_CONNECTED
+_UNNAMED = {
+    "Unspecified error": "the broker closed the connection",
+    "Keep alive timeout": "the broker did not answer in time (keep-alive)",
+    "Protocol error": "the broker broke the protocol",
+}
+_SPEECH_HINT = "mqtt.port, mqtt.tls and mqtt.transport must fit together"
 
 
 class ClientEvents(Protocol):
@@ -32,14 +45,14 @@ class ClientEvents(Protocol):
     def is_reading(self) -> bool:
         """Whether to read on after a PUBLISH."""
 
-    def on_accepted(self, accepted: Accepted, receive_maximum: int) -> None:
-        """CONNACK, and how many of our messages may wait for confirmation."""
+    def on_accepted(self, accepted: Accepted) -> None:
+        """CONNACK."""
 
-    def on_refused(self, reason: str, wrong_protocol: bool) -> None:
-        """CONNACK that says no."""
+    def on_refused(self, refusal: Refusal) -> None:
+        """CONNACK that says no, or one that grants too little."""
 
-    def on_subscribed(self, fault: str | None) -> None:
-        """SUBACK."""
+    def on_suback(self, mid: int, codes: tuple[int, ...]) -> None:
+        """SUBACK with its reason codes."""
 
     def on_message(self, message: Incoming) -> None:
         """PUBLISH."""
@@ -47,8 +60,15 @@ class ClientEvents(Protocol):
     def on_puback(self, mid: int, code: int) -> None:
         """PUBACK with its reason code, 0 on 3.1.1."""
 
-    def on_disconnected(self, reason: str) -> None:
+    def on_goodbye(self, refusal: Refusal | None) -> None:
+        """DISCONNECT; None for a normal one. :meth:`on_disconnected` follows."""
+
+    def on_disconnected(self, reason: str, hint: str | None) -> None:
         """The socket is closed."""
+
+
+class _WrongServerError(OSError):
+    """What listens there speaks something else."""
 
 
 class PahoClient(mqtt.Client):
@@ -76,6 +96,9 @@ class PahoClient(mqtt.Client):
         self._address = address
         self._options = options
         self._events = events
+        self._error: OSError | None = None
+        self._opened: socket.socket | None = None
+        self._is_accepted = False
         # All that the socket has at once; paho asks for one byte, one byte and the rest.
         self._reads_ahead = address.transport == "tcp" and not address.tls
         is_v5 = options.protocol == MQTT_5
@@ -90,8 +113,6 @@ class PahoClient(mqtt.Client):
         )
         self.connect_timeout = options.connect_timeout_seconds
         self.on_socket_open = _set_no_delay
-        self.on_connect = self._hear_connack
-        self.on_subscribe = self._hear_suback
         self.on_disconnect = self._hear_disconnect
         if address.username is not None:
             self.username_pw_set(address.username, address.password)
@@ -104,12 +125,13 @@ class PahoClient(mqtt.Client):
         """Connects the socket and sends CONNECT.
 
         Raises:
+            BrokerError: a file of the TLS settings cannot be used, or the certificate is not among the pins.
             OSError: the broker cannot be reached, or TLS fails.
             ValueError: the address is none.
         """
         address, options = self._address, self._options
         if address.tls:
-            self.tls_set(address.ca_file, address.cert_file, address.key_file)
+            self.tls_set_context(make_context(address))
         v5: dict[str, Any] = {}
         if options.protocol == MQTT_5:
             properties = _properties(PacketTypes.CONNECT)
@@ -117,21 +139,48 @@ class PahoClient(mqtt.Client):
             properties.ReceiveMaximum = options.receive_maximum
             properties.MaximumPacketSize = options.max_packet_bytes
             v5 = {"clean_start": options.session_expiry_seconds == 0, "properties": properties}
-        self.connect(address.host, address.port, keepalive=options.keepalive_seconds, **v5)
+        try:
+            self.connect(address.host, address.port, keepalive=options.keepalive_seconds, **v5)
+        except (OSError, ValueError, BrokerError):
+            if self._sock is None and self._opened is not None:
+                self._opened.close()
+            raise
+        finally:
+            self._opened = None
 
-    def ask_for(self, filters: tuple[str, ...]) -> None:
-        """Subscribes at QoS 1.
+    def _create_socket_connection(self) -> Any:
+        self._opened = super()._create_socket_connection()
+        return self._opened
 
-        Retained messages come once, when the subscription is new, and keep their mark: the receiver wants to
-        count them, not to hear them again after each reconnect.
-        """
-        if self._options.protocol == MQTT_5:
-            wanted = SubscribeOptions(
-                qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-            )
-            self.subscribe([(name, wanted) for name in filters])
-        else:
-            self.subscribe([(name, 1) for name in filters])
+    def _create_unix_socket_connection(self) -> Any:
+        self._opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._opened.settimeout(self._options.connect_timeout_seconds)
+        self._opened.connect(self._address.host)
+        return self._opened
+
+    def _ssl_wrap_socket(self, tcp_sock: Any) -> Any:
+        """The handshake, with the name that is to be checked, and the pins."""
+        assert self._ssl_context is not None
+        tcp_sock.settimeout(self._options.connect_timeout_seconds)
+        wrapped = self._ssl_context.wrap_socket(
+            tcp_sock,
+            server_hostname=self._address.tls_server_name or self._address.host,
+            do_handshake_on_connect=False,
+        )
+        self._opened = wrapped
+        try:
+            wrapped.do_handshake()
+        except ConnectionError as error:
+            raise _WrongServerError("the broker hung up in the TLS handshake") from error
+        check_pins(wrapped.getpeercert(binary_form=True), self._address.tls_pins)
+        return wrapped
+
+    def ask_for(self, subscriptions: tuple[Subscription, ...]) -> int:
+        """Subscribes at QoS 1 and returns the packet identifier."""
+        mid = self._mid_generate()
+        packet = write_subscribe(mid, subscriptions, is_v5=self._protocol == mqtt.MQTTv5)
+        self._packet_queue(_SUBSCRIBE, packet)
+        return mid
 
     def send_publish(
         self, topic: bytes, payload: bytes, retain: bool, properties: bytes | None, may_wait: bool
@@ -179,7 +228,7 @@ class PahoClient(mqtt.Client):
             return mqtt.MQTT_ERR_SUCCESS
         except OSError:
             return self._loop_rc_handle(mqtt.MQTT_ERR_CONN_LOST)
-        except (MalformedPacketError, MalformedPacket):
+        except MalformedPacketError:
             return self._loop_rc_handle(mqtt.MQTT_ERR_PROTOCOL)
 
     def _receive(self) -> bytes:
@@ -188,10 +237,28 @@ class PahoClient(mqtt.Client):
             raise ConnectionResetError("the broker closed the connection")
         return received
 
+    def _sock_recv(self, bufsize: int) -> bytes:
+        try:
+            received = super()._sock_recv(bufsize)
+            if not self._is_accepted:
+                _check_speech(received)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self._error = error
+            raise
+        return received
+
+    def drop(self) -> None:
+        """Closes the socket without a word, so that the broker publishes the will."""
+        self._sock_close()
+
     def _handle_packets(self) -> MQTTErrorCode:
         buffer, begin = self._ahead, 0
         is_v5 = self._protocol == mqtt.MQTTv5
         self.has_packet = False
+        if not self._is_accepted and buffer and buffer[0] & 0xF0 != _CONNACK:
+            return self._loop_rc_handle(mqtt.MQTT_ERR_PROTOCOL)
         try:
             while (ends := packet_ends(buffer, begin)) is not None:
                 header, (body, begin) = buffer[begin], ends
@@ -218,20 +285,43 @@ class PahoClient(mqtt.Client):
         self._in_packet["remaining_length"] = len(body)
         return self._packet_handle()
 
-    def _handle_publish(self) -> MQTTErrorCode:
-        packet = self._in_packet
+    def _packet_handle(self) -> MQTTErrorCode:
+        """Handles the packet that was read; there is no other kind that a broker may send us."""
+        header, packet = self._in_packet["command"], bytes(self._in_packet["packet"])
+        kind = header & 0xF0
         try:
-            message = read_publish(packet["command"], packet["packet"], is_v5=self._protocol == mqtt.MQTTv5)
+            if not self._is_accepted:
+                return self._take_connack(packet) if kind == _CONNACK else mqtt.MQTT_ERR_PROTOCOL
+            if kind == _PUBLISH:
+                self._events.on_message(read_publish(header, packet, is_v5=self._protocol == mqtt.MQTTv5))
+                return mqtt.MQTT_ERR_SUCCESS if self._events.is_reading else mqtt.MQTT_ERR_AGAIN
+            if kind == _PUBACK and len(packet) >= 2:
+                self._events.on_puback(packet[0] << 8 | packet[1], packet[2] if len(packet) > 2 else 0)
+                return mqtt.MQTT_ERR_SUCCESS
+            if kind == _SUBACK:
+                self._events.on_suback(*read_suback(packet, is_v5=self._protocol == mqtt.MQTTv5))
+                return mqtt.MQTT_ERR_SUCCESS
+            if kind == _PINGRESP:
+                return self._handle_pingresp()
+            if kind == _DISCONNECT and self._protocol == mqtt.MQTTv5:
+                self._events.on_goodbye(read_disconnect(packet))
         except MalformedPacketError:
             return mqtt.MQTT_ERR_PROTOCOL
-        self._events.on_message(message)
-        return mqtt.MQTT_ERR_SUCCESS if self._events.is_reading else mqtt.MQTT_ERR_AGAIN
+        return mqtt.MQTT_ERR_CONN_LOST if kind == _DISCONNECT else mqtt.MQTT_ERR_PROTOCOL
 
-    def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
-        packet = self._in_packet["packet"]
-        if cmd != "PUBACK" or len(packet) < 2:
-            return mqtt.MQTT_ERR_PROTOCOL
-        self._events.on_puback(packet[0] << 8 | packet[1], packet[2] if len(packet) > 2 else 0)
+    def _take_connack(self, packet: bytes) -> MQTTErrorCode:
+        word = read_connack(packet, is_v5=self._protocol == mqtt.MQTTv5)
+        accepted, refusal = word.accepted, word.refusal
+        if accepted is not None and not accepted.has_qos_1:
+            refusal = unsupported("it offers no QoS 1, without which an answer may be lost")
+        if refusal is not None or accepted is None:
+            self._events.on_refused(refusal or unsupported("it grants nothing"))
+            return mqtt.MQTT_ERR_CONN_REFUSED
+        self._is_accepted = True
+        self._state = _CONNECTED
+        if accepted.keepalive_seconds:  # 0 is "no need to ping": we do all the same, to find a dead link
+            self._keepalive = accepted.keepalive_seconds
+        self._events.on_accepted(accepted)
         return mqtt.MQTT_ERR_SUCCESS
 
     def _set_will(self, will: Will) -> None:
@@ -241,33 +331,37 @@ class PahoClient(mqtt.Client):
             delay.WillDelayInterval = will.delay_seconds
         self.will_set(will.topic, will.payload, qos=1, retain=True, properties=delay)
 
-    def _hear_connack(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            self._events.on_refused(str(reason), reason.value == _UNSUPPORTED_PROTOCOL_VERSION)
-            return
-        accepted = Accepted(
-            session_resumed=bool(flags.session_present),
-            max_packet_bytes=getattr(properties, "MaximumPacketSize", 268_435_455),
-        )
-        self._events.on_accepted(accepted, getattr(properties, "ReceiveMaximum", 65_535))
-
-    def _hear_suback(self, _client: Any, _data: Any, _mid: Any, reasons: Any, _properties: Any) -> None:
-        faults = [str(reason) for reason in reasons if reason.is_failure]
-        self._events.on_subscribed(faults[0] if faults else None)
-
-    def _hear_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
-        by_broker = "the broker closed the link: " if flags.is_disconnect_packet_from_server else ""
-        self._events.on_disconnected(f"{by_broker}{reason}")
+    def _hear_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        error, self._error = self._error, None
+        if error is None:
+            self._events.on_disconnected(_UNNAMED.get(str(reason), str(reason)), None)
+        else:
+            self._events.on_disconnected(*error_in_words(error))
 
 
-def puback_fault(code: int) -> str | None:
-    """Why the broker did not take a message, in words; None where it did."""
-    if code < _FAILURE:
-        return None
-    try:
-        return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
-    except (KeyError, AssertionError):
-        return f"reason {code:#04x}"
+def error_in_words(error: Exception) -> tuple[str, str | None]:
+    """What an error of a socket means, and what to do about it."""
+    if isinstance(error, ssl.SSLError):
+        return in_words(error)
+    if isinstance(error, _WrongServerError):
+        return str(error), _SPEECH_HINT
+    if isinstance(error, TimeoutError):
+        return "no answer in time", None
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror, None
+    return str(error) or type(error).__name__, None
+
+
+def _check_speech(first: bytes) -> None:
+    """Tells a TLS server (RFC 8446 section 5.1: an alert record) and a web server by their first bytes.
+
+    Raises:
+        _WrongServerError: it is one of these.
+    """
+    if first.startswith((b"\x15\x03", b"\x16\x03")):
+        raise _WrongServerError("what listens at this port speaks TLS, and we do not")
+    if first.startswith(b"HTTP/"):
+        raise _WrongServerError("what listens at this port is a web server")
 
 
 def _properties(packet: int) -> Any:

@@ -68,14 +68,14 @@ def read_publish(header: int, body: bytes | bytearray, *, is_v5: bool) -> Incomi
         raise MalformedPacketError("QoS 2 was not asked for")
     packet = bytes(body)
     try:
-        topic, position = _binary(packet, 0)
+        topic, position = read_binary(packet, 0)
         mid = 0
         if qos:
             mid = int.from_bytes(packet[position : position + 2], "big")
             position += 2
         fields: dict[str, Any] = {}
         if is_v5:
-            length, position = _read_integer(packet, position)
+            length, position = read_integer(packet, position)
             fields = _read_properties(packet[position : position + length], length)
             position += length
         if position > len(packet):
@@ -107,7 +107,7 @@ def write_publish(topic: bytes, payload: bytes, *, mid: int, retain: bool, prope
         properties: packed, with their length; None on 3.1.1.
     """
     body = len(topic).to_bytes(2, "big") + topic + mid.to_bytes(2, "big") + (properties or b"") + payload
-    return (b"\x33" if retain else b"\x32") + _write_integer(len(body)) + body
+    return (b"\x33" if retain else b"\x32") + write_integer(len(body)) + body
 
 
 def pack_publish(
@@ -127,7 +127,7 @@ def pack_publish(
         body += bytes((_CORRELATION_DATA,)) + _prefixed(correlation)
     for name, value in user:
         body += bytes((_USER_PROPERTY,)) + _prefixed(name.encode()) + _prefixed(value.encode())
-    return _write_integer(len(body)) + body
+    return write_integer(len(body)) + body
 
 
 def _read_properties(packet: bytes, length: int) -> dict[str, Any]:
@@ -147,14 +147,14 @@ def _read_property(packet: bytes, position: int, fields: dict[str, Any]) -> int:
     identifier = packet[position]
     position += 1
     if identifier in _STRINGS:
-        value, position = _binary(packet, position)
+        value, position = read_binary(packet, position)
         if identifier == _CORRELATION_DATA:
             fields["correlation"] = value
         elif identifier == _RESPONSE_TOPIC:
             fields["response_topic"] = value.decode()
     elif identifier == _USER_PROPERTY:
-        name, position = _binary(packet, position)
-        value, position = _binary(packet, position)
+        name, position = read_binary(packet, position)
+        value, position = read_binary(packet, position)
         if name in _TRACE:
             fields[name.decode()] = value.decode()
     elif identifier in _FIXED_SIZES:
@@ -162,13 +162,14 @@ def _read_property(packet: bytes, position: int, fields: dict[str, Any]) -> int:
         if identifier == _MESSAGE_EXPIRY:
             fields["expiry_seconds"] = int.from_bytes(packet[begin:position], "big")
     elif identifier == _SUBSCRIPTION_IDENTIFIER:
-        _, position = _read_integer(packet, position)
+        _, position = read_integer(packet, position)
     else:
         raise MalformedPacketError(f"a PUBLISH cannot have the property {identifier:#04x}")
     return position
 
 
-def _binary(packet: bytes, position: int) -> tuple[bytes, int]:
+def read_binary(packet: bytes, position: int) -> tuple[bytes, int]:
+    """Binary data with its length before it, and where it ends; IndexError where there is none."""
     begin = position + 2
     end = begin + (packet[position] << 8 | packet[position + 1])
     if end > len(packet):
@@ -180,7 +181,8 @@ def _prefixed(value: bytes) -> bytes:
     return struct.pack("!H", len(value)) + value
 
 
-def _read_integer(packet: bytes, position: int) -> tuple[int, int]:
+def read_integer(packet: bytes, position: int) -> tuple[int, int]:
+    """A variable byte integer (MQTT 5.0 section 1.5.5), and where it ends; IndexError where there is none."""
     value = 0
     for shift in (0, 7, 14, 21):
         byte = packet[position]
@@ -191,7 +193,8 @@ def _read_integer(packet: bytes, position: int) -> tuple[int, int]:
     raise MalformedPacketError("an integer has more than four bytes")
 
 
-def _write_integer(value: int) -> bytes:
+def write_integer(value: int) -> bytes:
+    """A variable byte integer."""
     encoded = bytearray()
     while True:
         value, digit = divmod(value, 128)
