@@ -41,6 +41,16 @@ class Topics:
         """The info document, retained."""
         return f"{self.root}/info"
 
+    @property
+    def commands(self) -> str:
+        """The filter that matches every command and its states."""
+        return f"{self.root}/cmd/+/+"
+
+    @property
+    def wishes(self) -> str:
+        """The filter that matches commands in their simple form."""
+        return f"{self.root}/request/+"
+
     def request(self, model: str) -> str:
         """Where requests for a model go."""
         return f"{self.root}/in/{model}"

@@ -1,0 +1,1 @@
+"""Commands: what the device is told to do besides answering requests (PROTOCOL §1)."""
