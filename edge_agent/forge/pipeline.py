@@ -24,6 +24,7 @@ import torch
 from edge_agent import __version__
 from edge_agent.errors import DataError, GateError
 from edge_agent.files import write_atomic
+from edge_agent.forge import head_start
 from edge_agent.forge.data.checks import check_lengths
 from edge_agent.forge.data.corpus import Corpus, read_corpus
 from edge_agent.forge.data.examples import read_text
@@ -249,6 +250,7 @@ def _keep_to_what_the_run_began_with(record: Path, vocabulary: Vocabulary, corpu
 def _provenance(shop: Workshop, name: str) -> dict[str, Any]:
     recipe, runtime = shop.recipe, runtime_info()
     training = recipe.training
+    start = head_start.in_words(recipe, shop.out)
     return {
         "recipe": name,
         "encoder": recipe.encoder.origin,
@@ -256,6 +258,7 @@ def _provenance(shop: Workshop, name: str) -> dict[str, Any]:
         "data": sorted({f"{section.file} ({section.licence})" for section in recipe.data}),
         "seed": recipe.training.seed,
         "steps": steps_of(training, shop.rows) if training.steps or training.epochs else 0,
+        **({"teacher": start} if start else {}),
         "edge_agent": __version__,
         "torch": str(torch.__version__),
         "runtime": f"{runtime.name} {runtime.version}",

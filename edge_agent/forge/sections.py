@@ -193,6 +193,9 @@ class TrainingSection(Schedule):
     """A label is drawn by its count to this power: 1 by frequency, 0 each as often."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    head_from_probe: bool = False
+    """The label head starts as a logistic regression on the untouched encoder's sentence vectors, and what is
+    better on dev, that or the fine-tuned model, becomes the teacher: for few rows."""
     seed: int = 1
 
 

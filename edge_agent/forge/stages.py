@@ -16,6 +16,7 @@ from edge_agent.forge.encoders.initialise import StudentSize, check_size, cut_st
 from edge_agent.forge.encoders.rebuild import encoder_of
 from edge_agent.forge.encoders.weights import EncoderWeights
 from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.head_start import HeadStart
 from edge_agent.forge.judging.assemble import Candidate
 from edge_agent.forge.recipe import TEACHER, LowBitSection, Recipe, StudentSection
 from edge_agent.forge.training.distil import Distillation
@@ -87,7 +88,16 @@ def _teacher(shop: Workshop, encoder: Encoder) -> Encoder:
         slot_loss_weight=training.slot_loss_weight,
         label_smoothing=training.label_smoothing,
     )
-    finish_stage(shop, TEACHER, encoder, objective, training, seed=training.seed)
+    if training.head_from_probe and shop.recipe.model.task != "embed":
+        start = HeadStart(shop, encoder)
+        finish_stage(
+            *(shop, TEACHER, encoder, objective, training),
+            seed=training.seed,
+            begin=start.begin,
+            settle=start.settle,
+        )
+    else:
+        finish_stage(shop, TEACHER, encoder, objective, training, seed=training.seed)
     return encoder
 
 

@@ -70,13 +70,7 @@ class Workshop:
 
     def stream(self, schedule: Schedule, steps: int, seed: int) -> Callable[[int], Iterator[Batch]]:
         """First step → batches of the training sentences."""
-        training = self.recipe.training
-        featurizer = Featurizer(
-            WordPiece(self.vocabulary.tokens),
-            self.corpus.labels,
-            self.corpus.slot_tags,
-            self.recipe.model.max_tokens,
-        )
+        training, featurizer = self.recipe.training, self.featurizer
 
         def start(first: int) -> Iterator[Batch]:
             mixture = Mixture(
@@ -89,6 +83,16 @@ class Workshop:
             return batches(mixture, featurizer, size=schedule.batch_size, steps=steps, seed=seed, first=first)
 
         return start
+
+    @property
+    def featurizer(self) -> Featurizer:
+        """Sentences as the run's models read them."""
+        return Featurizer(
+            WordPiece(self.vocabulary.tokens),
+            self.corpus.labels,
+            self.corpus.slot_tags,
+            self.recipe.model.max_tokens,
+        )
 
     def checkpoint(self, name: str) -> Path:
         """Where a stage that is not finished keeps its state."""
@@ -108,6 +112,8 @@ def finish_stage(
     schedule: Schedule,
     *,
     seed: int,
+    begin: Callable[[], None] = lambda: None,
+    settle: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains a stage, or takes its weights from where an earlier start left them.
 
@@ -118,6 +124,9 @@ def finish_stage(
         objective: of the training.
         schedule: of the training.
         seed: of the sentences and of dropout.
+        begin: called before the training, not where finished weights are taken; it may change the model's
+            initial weights, to the same ones each time.
+        settle: called after the training, before the weights are saved; it may change them.
 
     Raises:
         DataError: the weights in the folder are damaged, or were made otherwise.
@@ -131,6 +140,7 @@ def finish_stage(
         _take(model, finished)
         shop.checkpoint(name).unlink(missing_ok=True)
         return
+    begin()
     shop.stage(f"{name}: training {steps} steps")
     torch.manual_seed(seed)  # of dropout; a stage is the same whether those before it ran or were taken
     train(
@@ -142,6 +152,7 @@ def finish_stage(
         checkpoint=shop.checkpoint(name),
         report=shop.progress,
     )
+    settle()
     save_tensors(model.state_dict(), finished)
     shop.checkpoint(name).unlink(missing_ok=True)  # last: hours of training are on disk at any moment
 

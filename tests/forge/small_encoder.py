@@ -18,7 +18,9 @@ TOKENS = (
 LABELS, TAGS = 4, 3
 
 
-def small_encoder(seed: int = 0, *, layers: int = 4, hidden: int = 48, labels: int = LABELS) -> JointEncoder:
+def small_encoder(
+    seed: int = 0, *, layers: int = 4, hidden: int = 48, labels: int = LABELS, tags: int = TAGS
+) -> JointEncoder:
     """Four layers of 48 with four heads and spread weights, in evaluation mode."""
     torch.manual_seed(seed)
     encoder = JointEncoder(
@@ -30,7 +32,7 @@ def small_encoder(seed: int = 0, *, layers: int = 4, hidden: int = 48, labels: i
             heads=4,
             longest=24,
             labels=labels,
-            tags=TAGS,
+            tags=tags,
         )
     )
     with torch.no_grad():

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from edge_agent.errors import DataError
+from edge_agent.forge.data.features import IGNORED
 from edge_agent.forge.encoders.bert import JointEncoder
 from edge_agent.forge.recipe import Schedule
 from edge_agent.forge.training.batches import Batch, collate
-from edge_agent.forge.training.finetune import FineTuning, label_loss
+from edge_agent.forge.training.finetune import FineTuning, label_loss, slot_loss
 from edge_agent.forge.training.loop import Progress, steps_of, train
-from tests.forge.small_encoder import random_batches, sentence, small_encoder
+from tests.forge.small_encoder import TAGS, random_batches, sentence, small_encoder
 
 SCHEDULE = Schedule(steps=24, learning_rate=2e-3, head_learning_rate=5e-3, average_decay=0.8)
 
@@ -146,3 +147,52 @@ def test_a_training_that_diverges_stops_before_its_weights_are_lost(tmp_path: Pa
     assert "learning_rate" in str(caught.value.hint)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_translation_is_held_to_comes_without_dropout() -> None:
+    """After it the model is in training again; the target took no random numbers."""
+    english, spanish = sentence([1, 2]), sentence([7, 8, 9])
+    batch = collate([replace(spanish, teacher_ids=english.token_ids)])
+    model = small_encoder()
+    meant = model.trace(batch.teacher_ids, batch.teacher_mask)
+    model.train()
+    torch.manual_seed(3)
+    read = model.trace(batch.token_ids, batch.mask)
+    state = torch.get_rng_state()
+    expected = torch.nn.functional.mse_loss(read.pooled, meant.pooled) + torch.nn.functional.kl_div(
+        read.label_logits.log_softmax(dim=-1),
+        meant.label_logits.log_softmax(dim=-1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    torch.manual_seed(3)
+    torch.testing.assert_close(FineTuning(model).loss(batch, 0), expected)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_sentences_of_weight_one_have_the_very_slot_loss_of_a_plain_mean() -> None:
+    batch = next(random_batches())
+    logits = torch.randn(8, batch.tags.shape[1], TAGS, generator=torch.Generator().manual_seed(0))
+    plain = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch.tags.flatten(), ignore_index=IGNORED
+    )
+    assert torch.equal(slot_loss(logits, batch), plain)
+
+
+def test_the_weight_of_a_sentence_counts_for_its_slots_too() -> None:
+    batch = next(random_batches())
+    logits = torch.randn(8, batch.tags.shape[1], TAGS, generator=torch.Generator().manual_seed(0))
+    alone = torch.zeros(8)
+    alone[3] = 2.0
+    expected = torch.nn.functional.cross_entropy(logits[3], batch.tags[3], ignore_index=IGNORED)
+    torch.testing.assert_close(slot_loss(logits, replace(batch, weights=alone)), expected)
+    twice = torch.ones(8)
+    twice[3] = 3.0
+    rows = torch.tensor([0, 1, 2, 3, 3, 3, 4, 5, 6, 7])
+    repeated = torch.nn.functional.cross_entropy(
+        logits[rows].flatten(0, 1), batch.tags[rows].flatten(), ignore_index=IGNORED
+    )
+    torch.testing.assert_close(slot_loss(logits, replace(batch, weights=twice)), repeated)
+    none = slot_loss(logits, replace(batch, weights=torch.zeros(8)))
+    assert float(none) == 0.0

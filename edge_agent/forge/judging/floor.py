@@ -7,7 +7,6 @@ baselines are). What it costs is seconds; a model that does not beat it is not w
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.forge.data.examples import UNLABELLED, Example
+from edge_agent.forge.data.examples import Example
+from edge_agent.forge.data.labelled import labelled_sentences
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.judging.evaluate import Reading
 
-_TEMPLATES_PER_SET = 5_000
 _MOST_SENTENCES = 60_000
 _RARE = 2
 """N-grams of fewer sentences are left out where there are many sentences."""
@@ -70,7 +69,7 @@ def fit_floor(training: Sequence[WeightedSet], labels: Sequence[str], *, seed: i
     """
     from sklearn.svm import LinearSVC  # slow to import, and only judging needs it
 
-    examples, weights = _sentences(training, seed)
+    examples, weights = labelled_sentences(training, most=_MOST_SENTENCES, seed=seed)
     known = set(labels)
     kept = [index for index, example in enumerate(examples) if example.label in known]
     targets = [examples[index].label for index in kept]
@@ -95,28 +94,3 @@ def _vectorizer(sentences: int) -> Any:
             ("characters", TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **common)),
         ]
     )
-
-
-def _sentences(training: Sequence[WeightedSet], seed: int) -> tuple[list[Example], NDArray[np.float64]]:
-    """Labelled sentences of all sets, and each one's weight, 1 on average."""
-    generator = random.Random(seed)
-    used = [entry for entry in training if entry.weight > 0] or list(training)
-    examples: list[Example] = []
-    weights: list[float] = []
-    for entry in used:
-        own = _of_set(entry, generator)
-        examples += own
-        share = (entry.weight or 1.0) / max(1, len(own))
-        weights += [share * example.weight for example in own]
-    if len(examples) > _MOST_SENTENCES:
-        chosen = sorted(generator.sample(range(len(examples)), _MOST_SENTENCES))
-        examples, weights = [examples[i] for i in chosen], [weights[i] for i in chosen]
-    array = np.asarray(weights, np.float64)
-    return examples, array / array.mean() if len(array) else array
-
-
-def _of_set(entry: WeightedSet, generator: random.Random) -> list[Example]:
-    if entry.grammar is None:
-        return [example for example in entry.examples if example.label != UNLABELLED]
-    labels = generator.choices(entry.grammar.labels, entry.grammar.label_shares, k=_TEMPLATES_PER_SET)
-    return [entry.grammar.sample(label, 1, generator)[0] for label in labels]

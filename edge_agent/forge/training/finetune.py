@@ -55,8 +55,7 @@ class FineTuning:
     def _translation_loss(self, found: Trace, batch: Batch) -> Tensor:
         """Between a sentence and its translation: sentence vectors and label probabilities; a scalar."""
         rows = ~batch.aligned
-        with torch.no_grad():
-            meant = self.model.trace(batch.teacher_ids[rows], batch.teacher_mask[rows])
+        meant = self._meant(batch.teacher_ids[rows], batch.teacher_mask[rows])
         vectors = functional.mse_loss(found.pooled[rows].float(), meant.pooled.float())
         labels = functional.kl_div(
             functional.log_softmax(found.label_logits[rows].float(), dim=-1),
@@ -65,6 +64,16 @@ class FineTuning:
             log_target=True,
         )
         return (vectors + labels) * rows.float().mean()
+
+    @torch.no_grad()
+    def _meant(self, token_ids: Tensor, mask: Tensor) -> Trace:
+        """What the model itself says, without dropout: a target is not made noisy on purpose."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            return self.model.trace(token_ids, mask)
+        finally:
+            self.model.train(was_training)
 
 
 def label_loss(logits: Tensor, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
@@ -100,14 +109,18 @@ def _smoothed(batch: Batch, smoothing: float) -> Tensor:
 
 
 def slot_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy with the tags over all tokens that have one; a scalar.
+    """Cross-entropy with the tags over all tokens that have one, each weighted as its sentence; a scalar.
 
     Args:
         logits: [batch, length, tags].
-        batch: its tags.
+        batch: its tags and weights.
     """
-    if not bool((batch.tags != IGNORED).any()):
+    tagged = batch.tags != IGNORED
+    if not bool(tagged.any()):
         return logits.sum() * 0.0
-    return functional.cross_entropy(
-        logits.float().flatten(0, 1), batch.tags.flatten().to(torch.long), ignore_index=IGNORED
-    )
+    flat, tags = logits.float().flatten(0, 1), batch.tags.flatten().to(torch.long)
+    if bool((batch.weights == 1).all()):
+        return functional.cross_entropy(flat, tags, ignore_index=IGNORED)
+    losses = functional.cross_entropy(flat, tags, ignore_index=IGNORED, reduction="none")
+    weights = (batch.weights[:, None] * tagged).flatten()
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
