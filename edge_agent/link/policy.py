@@ -1,4 +1,4 @@
-"""What a link may be told about its pauses, its own proof and its bounds; the defaults are the daemon's. Pure."""
+"""What a link may be told of its pauses, its own proof and its bounds; with the daemon's defaults. Pure."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from tests.testbeds.certificates import Issued
 from tests.testbeds.waiting import eventually
 
 HOST = "127.0.0.1"
@@ -84,23 +85,77 @@ class Mosquitto(_Broker):
     Args:
         folder: for its configuration, database and log.
         port: by default a free one.
-        extra: lines of its configuration.
+        extra: lines of its configuration, for all listeners.
+        acl: an access list; :meth:`set_acl` changes it while the broker runs.
+        users: names and passwords; nobody else is let in.
+        certificate: of a further listener with TLS, at :attr:`tls_port`.
+        ca_file: who signs the certificates that clients must show there; None to ask for none.
+        websockets: a further listener for websockets, at :attr:`websocket_port`; with TLS where there is a
+            certificate.
+        unix: a further listener on a unix socket, at :attr:`socket_path`.
     """
 
-    def __init__(self, folder: Path, port: int | None = None, extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        extra: tuple[str, ...] = (),
+        *,
+        acl: str | None = None,
+        users: dict[str, str] | None = None,
+        certificate: Issued | None = None,
+        ca_file: Path | None = None,
+        websockets: bool = False,
+        unix: bool = False,
+    ) -> None:
         super().__init__(folder, port)
-        lines = (
+        self.tls_port = free_port() if certificate else 0
+        self.websocket_port = free_port() if websockets else 0
+        self.socket_path = folder / "broker.sock"
+        self._acl = folder / "acl"
+        lines = [
             "per_listener_settings false",
             f"listener {self.port} {HOST}",
-            "allow_anonymous true",
+            f"allow_anonymous {'false' if users else 'true'}",
             "set_tcp_nodelay true",
             "max_queued_messages 100000",
             "persistence true",
             f"persistence_location {folder}/",
             f"user {getpass.getuser()}",
             *extra,
-        )
+        ]
+        if acl is not None:
+            self._write_acl(acl)
+            lines.append(f"acl_file {self._acl}")
+        if users:
+            lines.append(f"password_file {_password_file(folder / 'passwords', users)}")
+        if certificate is not None:
+            lines += [f"listener {self.tls_port} {HOST}", *_tls_lines(certificate, ca_file)]
+        if websockets:
+            lines += [f"listener {self.websocket_port}", "protocol websockets"]
+            lines += _tls_lines(certificate, ca_file) if certificate is not None else []
+        if unix:
+            lines.append(f"listener 0 {self.socket_path}")
         (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def start(self) -> None:
+        super().start()
+        for port in (self.tls_port, self.websocket_port):
+            if port:
+                eventually(lambda at=port: listens(at), what="a listener")  # type: ignore[misc]
+
+    def set_acl(self, acl: str) -> None:
+        """Another access list, from now on."""
+        assert self._process is not None
+        self._write_acl(acl)
+        self._process.send_signal(signal.SIGHUP)
+
+    def log_text(self) -> str:
+        return (self.folder / "broker.log").read_text(encoding="utf-8", errors="replace")
+
+    def _write_acl(self, acl: str) -> None:
+        self._acl.write_text(acl, encoding="utf-8")
+        self._acl.chmod(0o644)
 
     def command(self) -> list[str]:
         path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
@@ -108,6 +163,20 @@ class Mosquitto(_Broker):
         assert program, "the tests need mosquitto: apt install mosquitto"
         command = [program, "-c", str(self.folder / "mosquitto.conf")]
         return [*command, "-v"] if os.environ.get("MOSQUITTO_VERBOSE") else command
+
+
+def _tls_lines(certificate: Issued, ca_file: Path | None) -> list[str]:
+    lines = [f"certfile {certificate.certificate}", f"keyfile {certificate.key}"]
+    if ca_file is not None:
+        lines += [f"cafile {ca_file}", "require_certificate true"]
+    return lines
+
+
+def _password_file(path: Path, users: dict[str, str]) -> Path:
+    path.touch(mode=0o644)
+    for user, password in users.items():
+        subprocess.run(["mosquitto_passwd", "-b", str(path), user, password], check=True, capture_output=True)
+    return path
 
 
 class Amqtt(_Broker):
