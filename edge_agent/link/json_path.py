@@ -1,9 +1,11 @@
 """Where in a JSON value a text stands: the singular queries of JSONPath (RFC 9535, section 2.3.5.1). Pure.
 
 ``$.body``, ``$['the body']``, ``$.parts[0].text``, ``$.parts[-1]``: names and indices, at most one result.
-By hand, since two well-kept libraries cost more than they save here. *Measured on x86-64:* importing
-``python-jsonpath`` 2.2 takes 0.4 s and 3.7 MB, ``jsonpath-rfc9535`` 1.0 0.3 s and a compiled ``regex``;
-a look-up takes them 44 and 12 µs, and this 0.5 µs. Their filters could also be made to run for long.
+By hand, since the two well-kept libraries bring much that a device must then refuse (filters and descendants,
+which run as long as the settings' author likes). *Measured on x86-64, processor time:* importing
+``python-jsonpath`` 2.2 takes 48 ms and 3.7 MB, ``jsonpath-rfc9535`` 1.0 28 ms and a compiled ``regex``; a
+look-up takes them 12 and 5.5 µs, and this 0.2 µs. On 40,000 random paths, 13,329 of them singular queries,
+``jsonpath-rfc9535`` and this accepted the same ones and found the same.
 """
 
 from __future__ import annotations

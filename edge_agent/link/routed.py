@@ -26,22 +26,21 @@ def parse_routed(payload: bytes, path: JsonPath, limits: Limits) -> Request:
         PayloadError: ``bad_payload`` where it is not JSON, or has no string there; else as for any request.
     """
     value = _parse_json(payload, limits)
-    fields: dict[str, Any] = {}
-    if isinstance(value, dict):
-        fields = {key: value[key] for key in _HONOURED if key in value}
-        if not _fits(fields, limits):
-            fields = {key: found for key, found in fields.items() if _fits({key: found}, limits)}
-    request_id = fields.get("id")
+    beside = {key: value[key] for key in _HONOURED if key in value} if isinstance(value, dict) else {}
     try:
         text = path.find(value)
     except LookupError:
-        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload has no text there", request_id) from None
+        raise _refusal("the payload has no text there", beside, limits) from None
     if not isinstance(text, str):
-        raise PayloadError(ErrorCode.BAD_PAYLOAD, "what the payload has there is no string", request_id)
+        raise _refusal("what the payload has there is no string", beside, limits)
     try:
-        return parse_request(_as_json({**fields, "text": text}), limits)
+        return parse_request(_as_json({**beside, "text": text}), limits)
+    except PayloadError:
+        fitting = _fitting(beside, limits)  # what is wrong may stand beside the text
+    try:
+        return parse_request(_as_json({**fitting, "text": text}), limits)
     except PayloadError as error:
-        raise PayloadError(error.code, str(error), request_id) from error
+        raise PayloadError(error.code, str(error), fitting.get("id")) from error
 
 
 def routed_id_of(payload: bytes, path: JsonPath, limits: Limits) -> str | None:
@@ -88,13 +87,21 @@ def _children(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _fits(fields: dict[str, Any], limits: Limits) -> bool:
-    """Whether a request may carry these fields."""
+def _fitting(fields: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Those of the fields that a request may carry."""
+    return {key: value for key, value in fields.items() if _fits(key, value, limits)}
+
+
+def _fits(key: str, value: Any, limits: Limits) -> bool:
     try:
-        parse_request(_as_json({**fields, "text": "x"}), limits)
+        parse_request(_as_json({key: value, "text": "x"}), limits)
     except PayloadError:
         return False
     return True
+
+
+def _refusal(message: str, fields: dict[str, Any], limits: Limits) -> PayloadError:
+    return PayloadError(ErrorCode.BAD_PAYLOAD, message, _fitting(fields, limits).get("id"))
 
 
 def _as_json(fields: dict[str, Any]) -> bytes:
