@@ -110,20 +110,26 @@ def parse_request(payload: bytes, limits: Limits | None = None, *, max_text_byte
         PayloadError: with the code that PROTOCOL §1 gives to the fault.
     """
     limits = limits or Limits(max_text_bytes)
-    if len(payload) > limits.max_payload_bytes:
-        raise PayloadError(ErrorCode.TOO_LARGE, "the payload is too large")
-    try:
-        content = payload.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PayloadError(ErrorCode.BAD_ENCODING, "the payload is not valid UTF-8") from error
+    content = _decode(payload, limits)
     document = content.lstrip(_BLANK)
     begin = document[:1]
     if begin == "{":
-        return _from_object(_parse_object(document, payload, limits), limits.max_text_bytes)
+        fields = _parse_document(document, payload, limits)
+        assert type(fields) is dict  # what begins with { is an object or no JSON
+        return _from_object(fields, limits.max_text_bytes)
     if document.strip() in _JSON_WORDS or (begin in _JSON_BEGINS and _is_json(document, payload, limits)):
         raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload is JSON but not an object")
     _check_text(content, None, limits.max_text_bytes)
     return Request(content)
+
+
+def parse_json(payload: bytes, limits: Limits) -> Any:
+    """Reads a payload that is JSON of any kind, under the same limits as a request.
+
+    Raises:
+        PayloadError: it is too large, not UTF-8, not JSON, nested too deep, or has an endless number.
+    """
+    return _parse_document(_decode(payload, limits).lstrip(_BLANK), payload, limits)
 
 
 def request_id_of(payload: bytes, limits: Limits | None = None, *, max_text_bytes: int = 0) -> str | None:
@@ -154,17 +160,23 @@ _quote = json.encoder.encode_basestring
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _parse_object(document: str, payload: bytes, limits: Limits) -> dict[str, Any]:
+def _decode(payload: bytes, limits: Limits) -> str:
+    if len(payload) > limits.max_payload_bytes:
+        raise PayloadError(ErrorCode.TOO_LARGE, "the payload is too large")
+    try:
+        return payload.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PayloadError(ErrorCode.BAD_ENCODING, "the payload is not valid UTF-8") from error
+
+
+def _parse_document(document: str, payload: bytes, limits: Limits) -> Any:
     deepest = limits.max_json_depth
     if _is_deeper(payload, deepest):
         raise PayloadError(ErrorCode.BAD_PAYLOAD, f"the JSON is nested deeper than {deepest} levels")
     try:
-        value = _DECODER.decode(document)
+        return _DECODER.decode(document)
     except (ValueError, RecursionError) as error:
-        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload begins like JSON and is not") from error
-    if not isinstance(value, dict):  # pragma: no cover  # what begins with { is an object or no JSON
-        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload is JSON but not an object")
-    return value
+        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload is not JSON") from error
 
 
 def _is_json(document: str, payload: bytes, limits: Limits) -> bool:

@@ -19,6 +19,7 @@ from edge_agent.link.envelope import (
     Timing,
     encode_json,
     encode_result,
+    parse_json,
     parse_request,
     render_error,
     render_result,
@@ -195,6 +196,22 @@ def test_odd_characters_are_text_and_come_back_as_they_went(text: str) -> None:
     assert (request.text, request.id) == (text, text)
     result = encode_result(PREDICTION, request, Timing(0.1, 0.2), echo_text=True)
     assert json.loads(result)["id"] == json.loads(result)["text"] == text
+
+
+def test_json_of_any_kind_is_read_under_the_same_limits() -> None:
+    assert parse_json(b'\xef\xbb\xbf [1, "a", {"b": null}]', LIMITS) == [1, "a", {"b": None}]
+    wrong = {
+        b"x": ErrorCode.BAD_PAYLOAD,
+        b"\xff": ErrorCode.BAD_ENCODING,
+        b" " * (LIMITS.max_payload_bytes + 1): ErrorCode.TOO_LARGE,
+        b"[" * 17 + b"]" * 17: ErrorCode.BAD_PAYLOAD,
+        b"1" * 1001: ErrorCode.BAD_PAYLOAD,
+        b"[NaN]": ErrorCode.BAD_PAYLOAD,
+    }
+    for payload, code in wrong.items():
+        with pytest.raises(PayloadError) as caught:
+            parse_json(payload, LIMITS)
+        assert caught.value.code is code
 
 
 def test_the_id_of_a_bad_request_is_read_where_that_is_possible() -> None:
