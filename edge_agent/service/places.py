@@ -82,13 +82,13 @@ def make_places(places: Places) -> None:
         try:
             path.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
             path.mkdir(mode=_PRIVATE, exist_ok=True)
-            owner = path.stat().st_uid
+            owners = {path.stat().st_uid, path.parent.stat().st_uid}
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise SettingsError(
                 f"{path} cannot be created: {reason}", hint=f"set {key} to a folder that may be written"
             ) from error
-        if owner not in (os.getuid(), 0):  # others may make folders where temporary files go
+        if not owners <= {os.getuid(), 0}:  # anyone may make folders where temporary files go
             raise SettingsError(f"{path} belongs to another user", hint=f"set {key} to a folder of your own")
 
 

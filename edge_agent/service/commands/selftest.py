@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from edge_agent.service.commands.states import Interruption
 
 DEADLINE_SECONDS = 60.0
 LEAST_FREE_BYTES = 16_000_000
-_ROUND_SECONDS = 20.0
+ANSWER_SECONDS = 20.0
 _STEP_SECONDS = 0.25
 
 
@@ -74,14 +75,15 @@ class SelfTest:
 
     Args:
         parts: what is tested.
-        deadline_seconds: for all of them.
+        answer_seconds: how long the worker may take for one canary of every model.
     """
 
+    deadline_seconds = DEADLINE_SECONDS
     interruption = Interruption.RUN_AGAIN
 
-    def __init__(self, parts: Parts, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+    def __init__(self, parts: Parts, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._parts = parts
-        self.deadline_seconds = deadline_seconds
+        self._answer_seconds = answer_seconds
 
     def run(self, arguments: Mapping[str, Any], stopping: Event) -> Outcome | None:
         """Tests; fails with the reasons of the checks that failed."""
@@ -107,8 +109,8 @@ class SelfTest:
         faults: dict[str, str] = {}
         for number in range(max(1, self._parts.sentences())):
             done = self._parts.singer.canary(number)
-            if not _wait(done, stopping):
-                faults["worker"] = f"did not answer within {_ROUND_SECONDS:g} s"
+            if not self._answered(done, stopping):
+                faults["worker"] = f"did not answer within {self._answer_seconds:g} s"
                 break
             for name, fault in self._parts.singer.faults.items():
                 faults.setdefault(name, fault)
@@ -116,6 +118,13 @@ class SelfTest:
             f"model {name}": _checked(fault or faults.pop(name, None)) for name, fault in models.items()
         }
         return {**checks, **{name: _checked(fault) for name, fault in faults.items()}}
+
+    def _answered(self, done: Event, stopping: Event) -> bool:
+        """Whether the worker answered in time; not waited for when the daemon is about to end."""
+        for _ in range(math.ceil(self._answer_seconds / _STEP_SECONDS)):
+            if done.wait(_STEP_SECONDS) or stopping.is_set():
+                return True
+        return False
 
     def _broker(self) -> Check:
         return _checked(self._parts.link().fault)
@@ -142,14 +151,6 @@ class SelfTest:
         except OSError as error:
             return Check(Verdict.FAILED, f"cannot be written: {error.strerror or type(error).__name__}")
         return Check(Verdict.OK)
-
-
-def _wait(done: Event, stopping: Event) -> bool:
-    """Whether the worker answered within its time; gives up when the daemon is about to end."""
-    for _ in range(int(_ROUND_SECONDS / _STEP_SECONDS)):
-        if done.wait(_STEP_SECONDS) or stopping.is_set():
-            return True
-    return False
 
 
 def _checked(fault: str | None) -> Check:
