@@ -157,11 +157,20 @@ class Router:
         return target
 
     def response_topic_fault(self, topic: str) -> str | None:
-        """Why a response topic is refused, in words, or None: an answer there must not become a request."""
+        """Why a response topic is refused, in words, or None.
+
+        An answer must not become a request, nor be one at which the broker hangs up: the request would come
+        again after each reconnect, and with it the end of the link.
+        """
         fault = response_topic_fault(topic, self._topics.base, self._discovery_prefix)
-        if fault is None and any(matches(checked.route.subscribe, topic) for checked in self._routes):
+        if fault is not None:
+            return fault
+        fault = topic_fault(topic)
+        if fault is not None:
+            return f"the response topic {fault}"
+        if any(matches(checked.route.subscribe, topic) for checked in self._routes):
             return "the response topic is one that this device listens to"
-        return fault
+        return None
 
     def _find(self, topic: str) -> Target | None:
         if topic.startswith(self._own) and "/" not in (model := topic[len(self._own) :]):

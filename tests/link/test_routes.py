@@ -249,6 +249,12 @@ def test_an_answer_is_not_sent_where_it_would_become_a_request() -> None:
     assert shop.response_topic_fault("edge-agent/pi/cmd/x/1") is not None
 
 
+def test_a_response_topic_at_which_a_broker_hangs_up_is_refused() -> None:
+    """Mosquitto hands such a request over, and ends the connection of whoever answers it."""
+    assert router().response_topic_fault("x" + "/x" * 99) is None
+    assert router().response_topic_fault("x" + "/x" * 250) == "the response topic has more than 100 levels"
+
+
 level = st.text(st.sampled_from("ab+#{}1/$"), max_size=3)
 wild = st.lists(st.sampled_from(["+", "a", "b", "edge-agent", "pi", "$x"]), min_size=1, max_size=4)
 pieces = st.lists(
