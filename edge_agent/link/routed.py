@@ -9,11 +9,10 @@ The rest goes the one way of all requests, :func:`~edge_agent.link.envelope.pars
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from edge_agent.errors import ErrorCode
-from edge_agent.link.envelope import Limits, PayloadError, Request, parse_request
+from edge_agent.link.envelope import Limits, PayloadError, Request, parse_json, parse_request
 from edge_agent.link.json_path import JsonPath
 
 _HONOURED = ("id", "lang", "session", "top_k", "ttl_s", "sent_at", "traceparent")
@@ -25,7 +24,7 @@ def parse_routed(payload: bytes, path: JsonPath, limits: Limits) -> Request:
     Raises:
         PayloadError: ``bad_payload`` where it is not JSON, or has no string there; else as for any request.
     """
-    value = _parse_json(payload, limits)
+    value = parse_json(payload, limits)
     beside = {key: value[key] for key in _HONOURED if key in value} if isinstance(value, dict) else {}
     try:
         text = path.find(value)
@@ -49,42 +48,6 @@ def routed_id_of(payload: bytes, path: JsonPath, limits: Limits) -> str | None:
         return parse_routed(payload, path, limits).id
     except PayloadError as error:
         return error.request_id
-
-
-def _not_a_number(_: str) -> NoReturn:
-    raise ValueError("no JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_not_a_number)
-
-
-def _parse_json(payload: bytes, limits: Limits) -> Any:
-    if len(payload) > limits.max_payload_bytes:
-        raise PayloadError(ErrorCode.TOO_LARGE, "the payload is too large")
-    try:
-        value = _DECODER.decode(payload.decode("utf-8").lstrip("\ufeff"))
-    except UnicodeDecodeError as error:
-        raise PayloadError(ErrorCode.BAD_ENCODING, "the payload is not valid UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise PayloadError(ErrorCode.BAD_PAYLOAD, "the payload of this route is not JSON") from error
-    deepest = limits.max_json_depth
-    if payload.count(b"{") + payload.count(b"[") > deepest and _is_deeper(value, deepest):
-        raise PayloadError(ErrorCode.BAD_PAYLOAD, f"the JSON is nested deeper than {deepest} levels")
-    return value
-
-
-def _is_deeper(value: Any, deepest: int) -> bool:
-    """Whether it has more levels of objects and arrays; level by level, without recursion."""
-    level = [value]
-    for _ in range(deepest):
-        level = [child for parent in level for child in _children(parent)]
-    return any(isinstance(one, (dict, list)) for one in level)
-
-
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _fitting(fields: dict[str, Any], limits: Limits) -> dict[str, Any]:
