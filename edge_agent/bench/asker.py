@@ -1,12 +1,14 @@
 """A requester that measures: one request at a time for latency, a window of them for throughput.
 
-One connection, one thread, QoS 1 both ways, MQTT 5 response topic and correlation data. It reads answers
-only when nothing is being timed; an ordinary client's socket, without tricks for slow brokers.
+One connection, one thread, QoS 1 both ways. With MQTT 5 a response topic and correlation data tell answers
+apart, with 3.1.1 ``out/<model>`` and their ids. It reads answers only when nothing is being timed; an
+ordinary client's socket, without tricks for slow brokers.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from secrets import token_hex
@@ -17,12 +19,13 @@ from edge_agent.errors import BrokerError
 from edge_agent.link.address import BrokerAddress
 from edge_agent.link.connection import Connection
 from edge_agent.link.envelope import encode_json
-from edge_agent.link.protocol import Accepted, ConnectOptions, Incoming
+from edge_agent.link.protocol import MQTT_5, Accepted, ConnectOptions, Incoming
 from edge_agent.link.topics import Topics
 from edge_agent.link.wire import pack_publish
 
 WINDOW = 16
 _PATIENCE_SECONDS = 30.0
+_ID = re.compile(rb'\{"id":"(\d+)"')
 
 
 class Asker:
@@ -31,18 +34,28 @@ class Asker:
     Args:
         address: the broker.
         topics: of the device that is asked.
+        protocol: ``MQTT_5`` or ``MQTT_3_1_1``.
         patience_seconds: for any single wait.
+
+    Attributes:
+        status: the device's last word on itself, ``online`` or ``offline``.
+        health: its last health document.
 
     Raises:
         BrokerError: on entry, the broker cannot be reached or refuses us.
     """
 
     def __init__(
-        self, address: BrokerAddress, topics: Topics, patience_seconds: float = _PATIENCE_SECONDS
+        self,
+        address: BrokerAddress,
+        topics: Topics,
+        *,
+        protocol: int = MQTT_5,
+        patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
         self._topics = topics
         self._patience = patience_seconds
-        self._response = f"bench/{token_hex(4)}"
+        self._response = f"bench/{token_hex(4)}" if protocol == MQTT_5 else topics.result("+")
         self._sent = 0
         self._answered = 0
         self._answers: dict[bytes | None, bytes] = {}
@@ -50,14 +63,17 @@ class Asker:
         self._subscribed = 0
         self._fault: str | None = None
         self.status: bytes | None = None
-        options = ConnectOptions(client_id=f"edge-agent-bench-{token_hex(4)}", quick_acknowledge=False)
+        self.health: bytes | None = None
+        options = ConnectOptions(
+            client_id=f"edge-agent-bench-{token_hex(4)}", protocol=protocol, quick_acknowledge=False
+        )
         self._connection = Connection(address, options, self)
 
     def __enter__(self) -> Asker:
         try:
             self._connection.open()
             self._wait(lambda: self._ready)
-            self._connection.subscribe((self._response, self._topics.status))
+            self._connection.subscribe((self._response, self._topics.status, self._topics.health))
             self._wait(lambda: self._subscribed > 0)
         except BrokerError:
             self._connection.close()
@@ -77,8 +93,13 @@ class Asker:
         return self._answered
 
     @property
+    def lost(self) -> int:
+        """Requests sent and not answered."""
+        return self._sent - self._answered
+
+    @property
     def protocol(self) -> int:
-        """``MQTT_5``; the benchmark speaks no other."""
+        """``MQTT_5`` or ``MQTT_3_1_1``."""
         return self._connection.options.protocol
 
     def wait_online(self) -> None:
@@ -89,7 +110,7 @@ class Asker:
         """
         self._wait(lambda: self.status == b"online")
 
-    def ask_each(self, model: str, texts: Sequence[str], requests: int) -> tuple[float, ...]:
+    def ask_each(self, topic: str, texts: Sequence[str], requests: int) -> tuple[float, ...]:
         """Asks one sentence after the other, in turn.
 
         Returns:
@@ -98,18 +119,18 @@ class Asker:
         Raises:
             BrokerError: an answer was an error or did not come.
         """
-        bodies, topic = [encode_json({"text": text}) for text in texts], self._topics.request(model)
         self._answers = {}
         times = []
         for number in range(requests):
+            text = texts[number % len(texts)]
             begun = perf_counter()
-            token = self._publish(topic, bodies[number % len(bodies)])
+            token = self._publish(topic, text)
             self._wait(lambda wanted=token: wanted in self._answers)  # type: ignore[misc]
             times.append((perf_counter() - begun) * 1e3)
         self._check_answers()
         return tuple(times)
 
-    def ask_many(self, model: str, texts: Sequence[str], requests: int, window: int = WINDOW) -> float:
+    def ask_many(self, topic: str, texts: Sequence[str], requests: int, window: int = WINDOW) -> float:
         """Asks with ``window`` requests on their way all the time, so that the daemon never waits for one.
 
         Returns:
@@ -118,13 +139,12 @@ class Asker:
         Raises:
             BrokerError: an answer was an error or did not come.
         """
-        bodies, topic = [encode_json({"text": text}) for text in texts], self._topics.request(model)
         self._answers = {}
         sent = answered = first = 0
         begun = 0.0
         while answered < requests:
             while sent < requests and sent < answered + window:
-                self._publish(topic, bodies[sent % len(bodies)])
+                self._publish(topic, texts[sent % len(texts)])
                 sent += 1
             self._wait(lambda: len(self._answers) > answered)  # noqa: B023  # called at once
             answered = len(self._answers)
@@ -134,11 +154,14 @@ class Asker:
         self._check_answers()
         return (answered - first) / seconds
 
-    def _publish(self, topic: str, body: bytes) -> bytes:
+    def _publish(self, topic: str, text: str) -> bytes:
         self._sent += 1
         token = b"%d" % self._sent
-        properties = pack_publish(response_topic=self._response, correlation=token)
-        self._connection.publish(topic, body, properties=properties)
+        if self.protocol == MQTT_5:
+            body, properties = {"text": text}, pack_publish(response_topic=self._response, correlation=token)
+        else:
+            body, properties = {"text": text, "id": token.decode()}, None
+        self._connection.publish(topic, encode_json(body), properties=properties)
         return token
 
     def _check_answers(self) -> None:
@@ -172,11 +195,13 @@ class Asker:
         self._fault = fault
 
     def on_message(self, message: Incoming) -> None:
-        """An answer, or the device's status."""
-        if message.topic == self._response:
-            self._answers[message.correlation] = message.payload
-        else:
+        """An answer, or what the device says of itself."""
+        if message.topic == self._topics.status:
             self.status = message.payload
+        elif message.topic == self._topics.health:
+            self.health = message.payload
+        else:
+            self._answers[message.correlation or _id_of(message.payload)] = message.payload
         if message.qos:
             self._connection.acknowledge(message.mid)
 
@@ -187,3 +212,8 @@ class Asker:
     def on_lost(self, reason: str) -> None:
         """The link is gone."""
         self._fault = self._fault or reason
+
+
+def _id_of(answer: bytes) -> bytes | None:
+    found = _ID.match(answer)
+    return found and found.group(1)

@@ -31,6 +31,15 @@ def resident_mb(pid: int, proc: Path = _PROC) -> float | None:
     return _kilobytes(proc / str(pid) / "status", "VmRSS")
 
 
+def processor_seconds(pid: int, proc: Path = _PROC) -> float | None:
+    """Processor time of a process, user and system (``/proc/pid/stat``, proc(5)), None when it is gone."""
+    try:
+        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def _processor(proc: Path) -> str | None:
     for key in _PROCESSOR_KEYS:
         found = _value(proc / "cpuinfo", key)

@@ -18,6 +18,10 @@ def bench(
         str, typer.Option("--model", "-m", metavar="NAME|PATH", help="The model to measure.")
     ] = "home",
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of a minute, and rougher.")] = False,
+    link: Annotated[
+        bool,
+        typer.Option("--link", help="Also the link without a model, MQTT 3.1.1, and a pool of two devices."),
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 when a target is missed.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -34,6 +38,8 @@ def bench(
 
       edge-agent bench --model ./my-bundle --quick
 
+      edge-agent bench --link
+
       edge-agent bench --json > bench.json
     """
     from edge_agent.cli.benchmark import FULL, QUICK, run_benchmark
@@ -41,7 +47,7 @@ def bench(
     from edge_agent.settings import load_settings
 
     path = find_model(model, load_settings(config).models.directories)
-    report = run_benchmark(path, QUICK if quick else FULL, _tell)
+    report = run_benchmark(path, QUICK if quick else FULL, _tell, with_link=link)
     _print(report, as_json)
     if check and not all(target.met for target in report.targets):
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from edge_agent.cli.console import print_pairs, print_table
 
 if TYPE_CHECKING:
     from edge_agent.bench.figures import Percentiles, Report, Target
+    from edge_agent.bench.link import LinkReport
 
 _MET, _MISSED = "✓", "✗"
 
@@ -34,6 +35,8 @@ def draw_report(report: Report) -> None:
         ),
         _rows(report),
     )
+    if report.link is not None:
+        _draw_link(report.link)
     if report.daemon is not None:
         typer.echo(f"The daemon after {report.daemon.requests} requests")
         print_table(("", "measured", "target", ""), target_rows(report.targets))
@@ -41,12 +44,42 @@ def draw_report(report: Report) -> None:
         typer.echo(f"note: {note}")
 
 
+def _draw_link(link: LinkReport) -> None:
+    echo = link.echo
+    typer.echo("The link alone: an echo in place of a model, QoS 1, publish to result")
+    print_table(
+        ("", "p50 ms", "p99 ms", "requests/s", "processor µs"),
+        [
+            (
+                "MQTT 5",
+                f"{echo.times.p50_ms:.3f}",
+                f"{echo.times.p99_ms:.3f}",
+                f"{echo.per_second:.0f}",
+                f"{echo.processor_us:.0f}",
+            )
+        ],
+    )
+    typer.echo("Requests/s of one against the other, in turns")
+    print_table(
+        ("", "requests/s", "against", "ratio"),
+        [
+            (one.name, f"{one.per_second:.0f}", f"{one.against_per_second:.0f}", f"{one.ratio:.3f}")
+            for one in (link.protocols, link.pool)
+            if one is not None
+        ],
+    )
+
+
 def target_rows(targets: Sequence[Target]) -> list[tuple[str, str, str, str]]:
     """Name, measured, target and mark of each."""
     return [
-        (target.name, f"{target.measured:.3g}", target.limit, _MET if target.met else _MISSED)
+        (target.name, _figure(target.measured), target.limit, _MET if target.met else _MISSED)
         for target in targets
     ]
+
+
+def _figure(measured: float) -> str:
+    return f"{measured:.0f}" if measured >= 1000 else f"{measured:.3g}"
 
 
 def _about(report: Report) -> dict[str, str]:

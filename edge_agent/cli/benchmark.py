@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -32,9 +32,12 @@ from edge_agent.bench.figures import (
     daemon_of,
     targets_of,
 )
+from edge_agent.bench.link import LinkReport, link_targets_of
 from edge_agent.bench.machine import describe_machine, resident_mb
 from edge_agent.bench.sentences import Sentence, sentences_of_length
 from edge_agent.cli import stage
+from edge_agent.cli.bench_link import LinkPlan, LinkStage, measure_link
+from edge_agent.cli.bench_stage import BASE_TOPIC, wait_online
 from edge_agent.errors import BrokerError, BundleError
 from edge_agent.inference.bundle import read_tokenizer
 from edge_agent.inference.golden import parse_golden
@@ -45,7 +48,6 @@ from edge_agent.link.topics import Topics
 from edge_agent.service.machine import Machine
 
 SENTENCE_TOKENS = 12
-_BASE_TOPIC = "edge-agent"
 _WARM_UP = 100
 _NO_SENSOR = "no sensor"
 _NO_BROKER = "the daemon was left out: Mosquitto is not installed (sudo apt install mosquitto)"
@@ -62,6 +64,7 @@ class Plan:
         starts: of the daemon.
         length_rounds: turns of every sentence length.
         length_calls: in each of them.
+        link: how much of the link alone, where that is asked for.
     """
 
     rounds: int
@@ -70,10 +73,27 @@ class Plan:
     starts: int
     length_rounds: int
     length_calls: int
+    link: LinkPlan
 
 
-FULL = Plan(rounds=10, calls=300, requests=1000, starts=5, length_rounds=5, length_calls=40)
-QUICK = Plan(rounds=3, calls=100, requests=300, starts=1, length_rounds=2, length_calls=10)
+FULL = Plan(
+    rounds=10,
+    calls=300,
+    requests=1000,
+    starts=5,
+    length_rounds=5,
+    length_calls=40,
+    link=LinkPlan(turns=10, calls=300, requests=3000),
+)
+QUICK = Plan(
+    rounds=3,
+    calls=100,
+    requests=300,
+    starts=1,
+    length_rounds=2,
+    length_calls=10,
+    link=LinkPlan(turns=2, calls=50, requests=500),
+)
 Tell = Callable[[str], None]
 
 
@@ -102,13 +122,14 @@ class _Bench:
             return run_loop(self.runner, self.ids, self.plan.calls)
 
 
-def run_benchmark(bundle: Path, plan: Plan, tell: Tell) -> Report:
+def run_benchmark(bundle: Path, plan: Plan, tell: Tell, *, with_link: bool = False) -> Report:
     """Measures a model on this machine.
 
     Args:
         bundle: a bundle's folder or ``.edgemodel`` file.
         plan: how much.
         tell: what is being done, in words.
+        with_link: whether the link is measured by itself, too.
 
     Raises:
         BundleError: the bundle is refused, or its golden sentences give no sentence of the length.
@@ -116,7 +137,8 @@ def run_benchmark(bundle: Path, plan: Plan, tell: Tell) -> Report:
         BrokerError: broker or daemon do not come up, or the daemon does not answer.
     """
     begun = datetime.now(timezone.utc)
-    cores = choose_cores(available_cores(), thread_siblings)
+    available = available_cores()
+    cores = choose_cores(available, thread_siblings)
     with pinned(cores.others), Model.load(bundle) as model, bare_runner(model) as runner:
         shared = _Bench(plan, tell, model, runner, _sentences(model), cores)
         tell("the model at every length")
@@ -126,6 +148,7 @@ def run_benchmark(bundle: Path, plan: Plan, tell: Tell) -> Report:
             )
         together = _with_daemon(shared)
         bare, daemon = together or (_alone(shared), None)
+        link = _link(shared, available) if with_link and daemon else None
         tell("")
         return Report(
             edge_agent=__version__,
@@ -138,11 +161,30 @@ def run_benchmark(bundle: Path, plan: Plan, tell: Tell) -> Report:
             lengths=lengths,
             bare=bare,
             daemon=daemon,
+            link=link,
             energy_mj_per_answer=None,
             energy_source=_NO_SENSOR,
-            targets=targets_of(daemon) if daemon else (),
-            notes=tuple(note for note in (cores.note, None if daemon else _NO_BROKER) if note),
+            targets=(targets_of(daemon) if daemon else ()) + (link_targets_of(link) if link else ()),
+            notes=tuple(
+                note
+                for note in (cores.note, None if daemon else _NO_BROKER, *(link.notes if link else ()))
+                if note
+            ),
         )
+
+
+def _link(shared: _Bench, available: Set[int]) -> LinkReport:
+    cores = shared.cores
+    spare = sorted(available - {cores.model, cores.others})
+    where = LinkStage(
+        core=cores.model,
+        second_core=spare[-1] if spare else None,
+        bundle=shared.model.bundle.path,
+        model=shared.model.manifest.name,
+        texts=shared.texts,
+        tell=shared.tell,
+    )
+    return measure_link(shared.plan.link, where)
 
 
 def _sentences(model: Model) -> tuple[Sentence, ...]:
@@ -179,8 +221,9 @@ def _with_daemon(shared: _Bench) -> tuple[Bare, Daemon] | None:
         for number in range(shared.plan.starts):
             shared.tell(f"start {number + 1} of {shared.plan.starts}")
             starts.append(_start_seconds(shared, folder, port, f"start-{number}"))
-        rounds, protocol = _daemon_rounds(shared, folder, port)
-    return bare_of(rounds), daemon_of(rounds, starts, broker=_broker_version(), protocol=protocol)
+        rounds, protocol, lost = _daemon_rounds(shared, folder, port)
+    daemon = daemon_of(rounds, starts, broker=_broker_version(), protocol=protocol, lost=lost)
+    return bare_of(rounds), daemon
 
 
 def _alone(shared: _Bench) -> Bare:
@@ -196,10 +239,10 @@ def _alone(shared: _Bench) -> Bare:
 
 def _start_seconds(shared: _Bench, folder: Path, port: int, device: str) -> float:
     """From starting the process to ``online`` at a subscriber."""
-    with Asker(BrokerAddress(stage.HOST, port), Topics(_BASE_TOPIC, device)) as asker:
+    with Asker(BrokerAddress(stage.HOST, port), Topics(BASE_TOPIC, device)) as asker:
         begun = perf_counter()
         with _pinned_daemon(shared, folder, port, device):
-            _wait_online(asker, folder)
+            wait_online(asker, folder / "daemon.log")
             return perf_counter() - begun
 
 
@@ -212,32 +255,24 @@ def _pinned_daemon(shared: _Bench, folder: Path, port: int, device: str) -> Iter
         yield process.pid
 
 
-def _wait_online(asker: Asker, folder: Path) -> None:
-    try:
-        asker.wait_online()
-    except BrokerError as error:
-        said = stage.last_lines(folder / "daemon.log") or "it says nothing"
-        raise BrokerError(f"the daemon did not come online: {said}") from error
-
-
-def _daemon_rounds(shared: _Bench, folder: Path, port: int) -> tuple[list[Round], int]:
-    """All rounds with one daemon, and the protocol that it was asked by."""
-    address, topics = BrokerAddress(stage.HOST, port), Topics(_BASE_TOPIC, "bench")
+def _daemon_rounds(shared: _Bench, folder: Path, port: int) -> tuple[list[Round], int, int]:
+    """All rounds with one daemon, the protocol that it was asked by, and what it did not answer."""
+    address, topics = BrokerAddress(stage.HOST, port), Topics(BASE_TOPIC, "bench")
     with Asker(address, topics) as asker, _pinned_daemon(shared, folder, port, "bench") as pid:
-        _wait_online(asker, folder)
-        asker.ask_many(shared.model.manifest.name, shared.texts, _WARM_UP)
+        wait_online(asker, folder / "daemon.log")
+        asker.ask_many(topics.request(shared.model.manifest.name), shared.texts, _WARM_UP)
         rounds = []
         for number in range(shared.plan.rounds):
             shared.tell(f"round {number + 1} of {shared.plan.rounds}")
-            rounds.append(_round(shared, asker, pid))
-        return rounds, asker.protocol
+            rounds.append(_round(shared, asker, topics, pid))
+        return rounds, asker.protocol, asker.lost
 
 
-def _round(shared: _Bench, asker: Asker, pid: int) -> Round:
-    name, plan = shared.model.manifest.name, shared.plan
+def _round(shared: _Bench, asker: Asker, topics: Topics, pid: int) -> Round:
+    topic, plan = topics.request(shared.model.manifest.name), shared.plan
     bare_ms, bare_per_second = shared.bare_round()
-    daemon_ms = asker.ask_each(name, shared.texts, plan.calls)
-    daemon_per_second = asker.ask_many(name, shared.texts, plan.requests)
+    daemon_ms = asker.ask_each(topic, shared.texts, plan.calls)
+    daemon_per_second = asker.ask_many(topic, shared.texts, plan.requests)
     rss = resident_mb(pid)
     if rss is None:
         raise BrokerError("the daemon died during the benchmark")

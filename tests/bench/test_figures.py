@@ -20,24 +20,24 @@ def a_round(requests: int, *, rss_mb: float = 90.0, per_second: float = 800.0, s
 
 
 def test_the_overhead_is_what_the_daemon_takes_beyond_the_bare_interpreter() -> None:
-    daemon = daemon_of([a_round(100), a_round(200)], [0.5], broker="b", protocol=5)
+    daemon = daemon_of([a_round(100), a_round(200)], [0.5], broker="b", protocol=5, lost=0)
     assert daemon.overhead_p50_ms == pytest.approx(0.4)
     assert daemon.overhead_p99_ms == pytest.approx(2.0)
 
 
 def test_the_throughput_ratio_is_the_median_of_the_rounds() -> None:
     rounds = [a_round(100), a_round(200, per_second=100.0), a_round(300, per_second=900.0)]
-    assert daemon_of(rounds, [0.5], broker="b", protocol=5).throughput_ratio == pytest.approx(0.8)
+    assert daemon_of(rounds, [0.5], broker="b", protocol=5, lost=0).throughput_ratio == pytest.approx(0.8)
 
 
 def test_growth_is_counted_from_the_round_at_half_of_the_requests() -> None:
     rounds = [a_round(100 * number, rss_mb=80.0 + number) for number in range(1, 11)]
-    daemon = daemon_of(rounds, [0.5], broker="b", protocol=5)
+    daemon = daemon_of(rounds, [0.5], broker="b", protocol=5, lost=0)
     assert (daemon.requests, daemon.rss_mb, daemon.rss_growth_mb) == (1000, 90.0, 5.0)
 
 
 def test_the_start_is_the_median_of_the_starts() -> None:
-    daemon = daemon_of([a_round(100)], [0.4, 3.0, 0.5], broker="b", protocol=5)
+    daemon = daemon_of([a_round(100)], [0.4, 3.0, 0.5], broker="b", protocol=5, lost=0)
     assert (daemon.start_seconds, daemon.starts) == (0.5, 3)
 
 
