@@ -26,6 +26,7 @@ from edge_agent.service.commands.store import CommandStore
 from edge_agent.service.commands.teller import Teller, Voice
 
 MOST_IN_INBOX = 64
+"""States that the broker retained, which come all together, may fill half of it: commands go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class CommandDesk:
         arrival = sort(delivery, self._root, self._count_drop)
         if arrival is None:
             self._link.settle(delivery)
-        elif self._inbox.qsize() < MOST_IN_INBOX:
+        elif self._inbox.qsize() < MOST_IN_INBOX // (2 if isinstance(arrival.content, Status) else 1):
             self._inbox.put(arrival)
         else:
             self._turn_away(arrival)

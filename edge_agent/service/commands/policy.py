@@ -10,19 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from edge_agent.link.commands import (
-    MAX_ID_CHARACTERS,
-    Address,
-    Ask,
-    Cleared,
-    CommandFault,
-    Report,
-    Status,
-    command_topic,
-    quoted,
-    refusal_of,
-)
+from edge_agent.link.commands import Address, Ask, Cleared, CommandFault, Report, Status, command_topic
 from edge_agent.log import get_logger
+from edge_agent.service.commands.admission import Moment, address_fault, fresh_record, lateness, unknown
 from edge_agent.service.commands.intake import Arrival
 from edge_agent.service.commands.operation import Operation, Outcome, Run, Runner
 from edge_agent.service.commands.record import Record
@@ -101,52 +91,31 @@ class Policy:
         if refused is not None:
             self._teller.tell(topic, refused)
             return
-        reason = str(content) if isinstance(content, CommandFault) else self._refusal(arrival, content)
-        if reason is not None or isinstance(content, CommandFault):
-            self._refuse(topic, str(reason))
+        if isinstance(content, CommandFault):
+            self._refuse(topic, str(content))
             return
-        self._accept(topic, self._fresh(Address(address.operation, command_id), content, mark))
+        reason = self._refusal(arrival, content)
+        if reason is not None:
+            self._refuse(topic, reason)
+            return
+        self._accept(topic, fresh_record(address.operation, command_id, content, self._clocks.wall(), mark))
 
     def _refusal(self, arrival: Arrival, ask: Ask) -> str | None:
         """Why a command is not taken, or None."""
-        operation, command_id = arrival.address.operation, arrival.address.id
-        if operation not in self._operations:
-            return self._unknown(operation)
-        if command_id is not None and (
-            len(command_id) > MAX_ID_CHARACTERS or not command_id or not command_id.isprintable()
-        ):
-            return f"the id has not 1 to {MAX_ID_CHARACTERS} printable characters"
-        is_synced, forgotten = self._clocks.is_synced(), self._store.forgotten_until
-        if is_synced and ask.sent_at is not None and forgotten is not None and ask.sent_at <= forgotten:
-            return "stale: it was sent before the oldest command that is remembered"
-        late = refusal_of(
-            ask,
+        moment = Moment(
             now=self._clocks.wall(),
             waited_seconds=self._clocks.monotonic() - arrival.delivery.received,
-            message_expiry_seconds=arrival.delivery.message.expiry_seconds,
-            clock_synced=is_synced,
+            clock_synced=self._clocks.is_synced(),
         )
-        return late or (BUSY if len(self._store.waiting) >= MOST_WAITING else None)
-
-    def _unknown(self, operation: str) -> str:
-        known = ", ".join(sorted(self._operations))
-        return f"unknown operation {quoted(operation)}; this device knows {known}"
-
-    def _fresh(self, address: Address, ask: Ask, mark: str | None) -> Record:
-        now = self._clocks.wall()
-        assert address.id is not None
-        expires_at = ask.expires_at
-        if ask.ttl_seconds is not None:
-            own = (ask.sent_at if ask.sent_at is not None else now) + ask.ttl_seconds
-            expires_at = own if expires_at is None else min(own, expires_at)
-        return Record(
-            operation=address.operation,
-            id=address.id,
-            status=Status.INIT,
-            arguments=ask.arguments,
-            asked_at=now,
-            expires_at=expires_at,
-            mark=mark,
+        return (
+            address_fault(arrival.address, self._operations)
+            or lateness(
+                ask,
+                moment,
+                arrival.delivery.message.expiry_seconds,
+                forgotten_until=self._store.forgotten_until,
+            )
+            or (BUSY if len(self._store.waiting) >= MOST_WAITING else None)
         )
 
     def _accept(self, topic: str, record: Record) -> None:
@@ -245,7 +214,7 @@ class Policy:
     def _hindrance(self, record: Record) -> str | None:
         """Why a command cannot begin now, or None."""
         if record.operation not in self._operations:
-            return self._unknown(record.operation)
+            return unknown(record.operation, self._operations)
         if self._runner.hangs(record.operation):
             return f"an earlier {record.operation} has not ended yet"
         is_late = record.expires_at is not None and self._clocks.wall() >= record.expires_at

@@ -35,5 +35,5 @@ class Restart:
         """Asks, and waits for the end of this process; if it does not come, the desk reports that."""
         del arguments
         self._request_restart()
-        stopping.wait(self.deadline_seconds)
+        stopping.wait()
         return None

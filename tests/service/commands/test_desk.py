@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -310,6 +313,16 @@ def test_a_flood_beyond_the_inbox_is_answered_busy_at_once_and_counted(opened: O
     assert office.drops == {"commands_busy": 2}
 
 
+def test_states_that_the_broker_retained_leave_room_for_commands(opened: Open) -> None:
+    office = opened(work=Told(), start=False)
+    for number in range(MOST_IN_INBOX):
+        office.desk.on_delivery(delivery(cmd(str(number)), {"status": "failed"}, retain=True))
+    assert len(office.voice.settled) == MOST_IN_INBOX // 2
+    office.desk.on_delivery(delivery(cmd("new"), INIT))
+    office.desk.start()
+    assert office.voice.wait_final(cmd("new"))["status"] == "successful"
+
+
 def test_an_operation_that_hangs_is_failed_and_the_desk_goes_on(opened: Open) -> None:
     gate = Event()
     office = opened(stuck=Told(gate=gate, deadline_seconds=0.1, deaf=True), work=Told())
@@ -446,6 +459,52 @@ def test_a_state_that_an_earlier_life_left_at_the_broker_is_corrected(opened: Op
     assert office.voice.wait_final(cmd("1"))["status"] == "successful"
     assert office.voice.wait_final(cmd("lost"))["reason"].startswith("interrupted")
     assert office.voice.states(cmd("foreign")) == []
+
+
+def test_what_was_cleared_and_stands_at_the_broker_all_the_same_is_cleared_again(opened: Open) -> None:
+    office = opened(work=Told())
+    for mid in (1, 2):
+        office.send(f"{ROOT}/request/work", mid=mid)
+        office.voice.wait_final(cmd(f"minted-{mid - 1}"))
+    after = opened(work=Told())
+    after.send(cmd("minted-0"), {"status": "successful"}, retain=True)
+    after.send(cmd("minted-1"), {"status": "successful"}, retain=True)
+    assert (cmd("minted-0"), b"") in after.voice.said
+    assert set(after.voice.retained) == {cmd("minted-1")}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_on_a_disk_that_takes_nothing_a_command_is_failed_and_not_executed(
+    tmp_path: Path, fault: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("this container may not mount")
+    work = Told()
+    office = Office(disk, {"work": work})
+    try:
+        if fault == "full":
+            with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+                while True:
+                    ballast.write(b"x" * 4096)
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        before = sorted(path.name for path in disk.iterdir())
+        office.desk.start()
+        final = office.ask("1")
+        assert final["status"] == "failed"
+        assert final["reason"] in (
+            "the command cannot be recorded: No space left on device",
+            "the command cannot be recorded: Read-only file system",
+        )
+        assert work.runs == []
+        assert sorted(path.name for path in disk.iterdir()) == before
+    finally:
+        office.desk.stop(20.0)
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_reports_that_nobody_clears_are_bounded(opened: Open) -> None:
