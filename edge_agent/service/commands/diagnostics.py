@@ -50,7 +50,7 @@ class Sources:
     Attributes:
         settings: all settings without secrets.
         health: the health document.
-        identity: what ``info`` says of program and machine.
+        identity: what ``info`` says of program and machine; its settings are not taken twice.
         events: the latest warnings and errors.
     """
 
@@ -80,11 +80,11 @@ class Diagnostics:
         del arguments, stopping
         events = [{**event, "time": rfc3339(float(event["time"]))} for event in self._sources.events.newest()]
         document = {
-            "identity": dict(self._sources.identity()),
+            "identity": redacted({k: v for k, v in self._sources.identity().items() if k != "settings"}),
             "python": sys.version.split()[0],
             "platform": platform.platform(),
             "packages": package_versions(),
-            "health": self._sources.health(),
+            "health": redacted(self._sources.health()),
             "settings": redacted(self._sources.settings()),
             "events": events,
         }

@@ -155,7 +155,12 @@ def test_diagnostics_are_one_document_of_all_that_helps() -> None:
 
 def test_diagnostics_have_neither_secrets_nor_topics() -> None:
     route = {"subscribe": "shop/maria/reviews", "publish": "shop/out", "model": "mood"}
-    document = collected(sources(route=[route], metrics={"api_key": "k-123"}))
+    subject = replace(
+        sources(route=[route], metrics={"api_key": "k-123"}),
+        identity=lambda: {"agent": "0.1.0", "settings": {"route": [route]}},
+        health=lambda: {"status": "up", "topic": "shop/maria"},
+    )
+    document = collected(subject)
     text = json.dumps(document)
     assert not [word for word in ("hunter2", "maria", "shop", "k-123") if word in text]
     assert document["settings"]["route"] == [{"subscribe": REDACTED, "publish": REDACTED, "model": "mood"}]
