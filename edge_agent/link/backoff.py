@@ -13,17 +13,23 @@ from enum import Enum
 
 STABLE_SECONDS = 10.0
 PEACE_SECONDS = 600.0
-_SUSPICIOUS_LOSSES = 3
+SUSPECT_SECONDS = 120.0
+_QUICK_SECONDS = 5.0
+_SUSPICIOUS_LOSSES = 4
 
 
 class Outcome(Enum):
-    """How a connection, or the attempt to make one, ended."""
+    """How a connection, or the attempt to make one, ended.
+
+    The last three came up before: lost without a reason, dismissed with one, or taken over.
+    """
 
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
     DENIED = "denied"
     WRONG_PROTOCOL = "wrong protocol"
     LOST = "lost"
+    DISMISSED = "dismissed"
     TAKEN_OVER = "taken over"
 
 
@@ -35,8 +41,9 @@ class Pauses:
         base: limit of the first pause after a loss.
         cap: limit of every pause after a loss.
         denied_floor: least pause after a lasting refusal.
-        evicted_floor: least pause after another client took our id.
-        patient_cap: limit of both.
+        evicted_floor: least pause after another client took our id, or seems to.
+        patient_cap: limit after a lasting refusal, and where the broker said that our id was taken.
+        suspect_cap: limit where it only seems so.
     """
 
     base: float = 1.0
@@ -44,6 +51,7 @@ class Pauses:
     denied_floor: float = 30.0
     evicted_floor: float = 5.0
     patient_cap: float = 600.0
+    suspect_cap: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,8 @@ class History:
         failures: attempts and short connections in a row that failed.
         denials: lasting refusals in a row.
         evictions: times that another client took our id, until ten minutes of peace.
-        quick_losses: connections in a row that came up and broke at once, without a reason.
+        quick_losses: connections in a row that came up and broke at once, without a reason; once that is
+            suspicious, those that lasted two minutes count as well, since the other client pauses, too.
     """
 
     failures: int = 0
@@ -64,7 +73,10 @@ class History:
 
     @property
     def is_suspicious(self) -> bool:
-        """Whether it looks as if another client had our id, on a broker that does not say so."""
+        """Whether it looks as if another client had our id, on a broker that does not say so.
+
+        No broker can with MQTT 3.1.1, and Mosquitto 2.0.11 does not with MQTT 5.
+        """
         return self.quick_losses >= _SUSPICIOUS_LOSSES
 
     def after(self, outcome: Outcome, lasted_seconds: float) -> History:
@@ -74,8 +86,9 @@ class History:
             outcome: how it ended.
             lasted_seconds: since the attempt began.
         """
-        came_up = outcome in (Outcome.LOST, Outcome.TAKEN_OVER)
-        is_quick = outcome is Outcome.LOST and lasted_seconds < STABLE_SECONDS
+        came_up = outcome in (Outcome.LOST, Outcome.DISMISSED, Outcome.TAKEN_OVER)
+        quick_seconds = SUSPECT_SECONDS if self.is_suspicious else _QUICK_SECONDS
+        is_quick = outcome is Outcome.LOST and lasted_seconds < quick_seconds
         is_peace = came_up and lasted_seconds >= PEACE_SECONDS
         evictions = 0 if is_peace else self.evictions
         return replace(
@@ -100,7 +113,7 @@ class History:
             return _patient(self.evictions, pauses.evicted_floor, pauses.patient_cap, fraction)
         if self.is_suspicious:
             times = self.quick_losses - _SUSPICIOUS_LOSSES + 1
-            return _patient(times, pauses.evicted_floor, pauses.patient_cap, fraction)
+            return _patient(times, pauses.evicted_floor, pauses.suspect_cap, fraction)
         attempt = self.failures - 1 if self.failures else 0
         return pause_seconds(attempt, base=pauses.base, cap=pauses.cap, fraction=fraction)
 

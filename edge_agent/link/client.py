@@ -40,13 +40,14 @@ from edge_agent.link.protocol import (
     Receiver,
     Subscription,
 )
-from edge_agent.link.refusal import Kind, perhaps_taken_over, taken_over
+from edge_agent.link.refusal import MUTE_HINT, Kind, perhaps_taken_over, taken_over
 from edge_agent.link.troubles import Troubles
 from edge_agent.link.wire import pack_publish
 from edge_agent.log import get_logger
 
 _HANDSHAKE_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 5.0
+_USUAL_PACKET_BYTES = 65_536
 _FLOODED = "the broker sends more than we can hold"
 
 
@@ -139,6 +140,12 @@ class Link:
     def protocol(self) -> int:
         """The protocol of this connection, ``MQTT_5`` or ``MQTT_3_1_1``."""
         return self._options.protocol
+
+    @property
+    def max_packet_bytes(self) -> int:
+        """The largest packet that the broker takes; while there is none, what any takes."""
+        accepted = self._accepted
+        return _USUAL_PACKET_BYTES if accepted is None else accepted.max_packet_bytes
 
     def status(self) -> LinkStatus:
         """How the link is now."""
@@ -334,7 +341,7 @@ class Link:
             history = self._troubles.history.after(outcome, self._clock() - begun)
             self._troubles.history = history
             if history.is_suspicious:
-                self._note_fault(perhaps_taken_over(self._options.client_id, history.quick_losses), None)
+                self._note_fault(perhaps_taken_over(self._options.client_id), None)
             self._leaving.wait(history.pause_seconds(outcome, self._pauses, self._fraction()))
 
     def _connect_and_serve(self) -> Outcome:
@@ -346,7 +353,7 @@ class Link:
             self._serve(connection)
             outcome = _outcome(connection, self._came_up)
             if outcome is not Outcome.WRONG_PROTOCOL and not self._came_up:
-                self._note_fault(_why_not(connection), connection.hint)
+                self._note_fault(*_why_not(connection))
         except BrokerError as error:
             self._note_fault(str(error), error.hint)
             outcome = Outcome.UNREACHABLE
@@ -447,20 +454,21 @@ def _outcome(connection: Connection, came_up: bool) -> Outcome:
     refusal, is_v5 = connection.refusal, connection.options.protocol == MQTT_5
     if refusal is None:
         if came_up:
-            return Outcome.LOST
+            return Outcome.DISMISSED if connection.loss == _FLOODED else Outcome.LOST
         is_mute = not connection.was_answered and connection.hint is None
         return Outcome.WRONG_PROTOCOL if is_mute and is_v5 else Outcome.UNREACHABLE
     if refusal.kind is Kind.WRONG_PROTOCOL and is_v5 and not came_up:
         return Outcome.WRONG_PROTOCOL
     if refusal.kind is Kind.TAKEN_OVER:
         return Outcome.TAKEN_OVER
-    if refusal.kind.is_lasting and not (came_up and refusal.kind is Kind.TOO_LARGE):
+    is_for_a_message = came_up and refusal.kind in (Kind.TOO_LARGE, Kind.NOT_ALLOWED)
+    if refusal.kind.is_lasting and not is_for_a_message:
         return Outcome.DENIED
-    return Outcome.LOST if came_up else Outcome.REFUSED
+    return Outcome.DISMISSED if came_up else Outcome.REFUSED
 
 
-def _why_not(connection: Connection) -> str:
-    """Why a connection did not come up, in words."""
+def _why_not(connection: Connection) -> tuple[str, str | None]:
+    """Why a connection did not come up, in words, and what to do about it."""
     if connection.refusal is not None:
-        return f"the broker refused the connection: {connection.refusal.words}"
-    return f"the broker hung up without an answer: {connection.loss}"
+        return f"the broker refused the connection: {connection.refusal.words}", connection.refusal.hint
+    return f"the broker hung up without an answer: {connection.loss}", connection.hint or MUTE_HINT

@@ -104,6 +104,15 @@ class Connection:
         """Messages that the broker has not confirmed."""
         return len(self._tokens) + len(self._waiting)
 
+    @property
+    def in_flight(self) -> list[object]:
+        """Tokens of what was sent and is not confirmed."""
+        return list(self._tokens.values())
+
+    def narrow(self) -> None:
+        """From now on, sends a message only when the one before it is confirmed."""
+        self._window = 1
+
     def open(self) -> None:
         """Connects the socket and sends CONNECT; the broker's word comes by :meth:`pump`.
 

@@ -14,7 +14,7 @@ from edge_agent.link.connection import Connection
 from edge_agent.link.denials import Purpose
 from edge_agent.link.policy import LinkPolicy
 from edge_agent.link.protocol import Accepted, Delivery
-from edge_agent.link.refusal import Kind
+from edge_agent.link.refusal import Kind, Refusal
 from edge_agent.link.state import StateBook, StateToken
 from edge_agent.link.troubles import Troubles
 
@@ -22,6 +22,8 @@ _PACKET_OVERHEAD_BYTES = 64
 _MOST_HELD = 7
 _TOO_LARGE = "larger than the broker takes"
 _NOT_RETAINED = "Retain not supported"
+_FOR_A_TOPIC = (Kind.NOT_ALLOWED, Kind.BAD_TOPIC)
+_MOST_FORBIDDEN = 32
 
 
 @dataclass(slots=True)
@@ -68,6 +70,8 @@ class Outbox:
         self._connection: Connection | None = None
         self._accepted: Accepted | None = None
         self._largest: int | None = None
+        self._forbidden: dict[str, str] = {}
+        self._one_by_one = False
         self._held = 0
         self._answers: dict[Delivery, Answer] = {}
         self._state = StateBook()
@@ -82,6 +86,8 @@ class Outbox:
     ) -> None:
         """A connection that serves: publishes all state, and the answers that nobody asks for again."""
         self._connection, self._accepted = connection, accepted
+        if self._one_by_one:
+            connection.narrow()
         for topic in self._state.topics():
             self._publish_state(topic)
         for delivery in [delivery for delivery in self._answers if comes_again(delivery)]:
@@ -92,10 +98,8 @@ class Outbox:
 
     def end(self, connection: Connection) -> None:
         """The connection is gone."""
-        refusal = connection.refusal
-        if refusal is not None and refusal.kind is Kind.TOO_LARGE and self._answers:
-            # The broker does not say what was too large for it: the longest is not sent again.
-            self._largest = max(len(answer.payload) for answer in self._answers.values()) - 1
+        if self._connection is not None:
+            self._learn(connection, connection.refusal)
         self._connection = self._accepted = None
         self._state.lost()
 
@@ -157,6 +161,33 @@ class Outbox:
                 self._dropped["refused_report"] += 1
             self._troubles.judge(token.purpose, token.topic, fault)
 
+    def _learn(self, connection: Connection, refusal: Refusal | None) -> None:
+        """Finds out for what the broker hung up, so that it does not do so for ever.
+
+        It does not say which message it meant. Of what is too large it is the longest; else the next
+        connection sends one at a time, and it is the one that was under way. After a loss of another kind
+        all topics are tried again.
+        """
+        kind = None if refusal is None else refusal.kind
+        if kind is Kind.TOO_LARGE and self._answers:
+            self._largest = max(len(answer.payload) for answer in self._answers.values()) - 1
+        if refusal is None or kind not in _FOR_A_TOPIC:
+            self._one_by_one = False
+            self._forbidden.clear()
+            return
+        topics = [topic for token in connection.in_flight if (topic := self._topic_of(token)) is not None]
+        self._one_by_one = len(topics) > 1
+        if len(topics) == 1:
+            if len(self._forbidden) >= _MOST_FORBIDDEN:
+                del self._forbidden[next(iter(self._forbidden))]
+            self._forbidden[topics[0]] = refusal.words
+
+    def _topic_of(self, token: object) -> str | None:
+        if isinstance(token, Delivery):
+            answer = self._answers.get(token)
+            return None if answer is None else answer.topic
+        return token.topic if isinstance(token, StateToken | _Once) else None
+
     def _send(self, delivery: Delivery, answer: Answer) -> None:
         may_wait = self._held < _MOST_HELD and self._is_loaded()
         self._held = self._held + 1 if may_wait else 0
@@ -191,6 +222,8 @@ class Outbox:
         size = len(topic) * 4 + len(payload) + len(properties or b"") + _PACKET_OVERHEAD_BYTES
         if size > accepted.max_packet_bytes or (self._largest is not None and len(payload) > self._largest):
             return _TOO_LARGE
+        if self._forbidden and topic in self._forbidden:
+            return self._forbidden[topic]
         try:
             connection.publish(
                 topic,

@@ -17,7 +17,7 @@ from edge_agent.errors import BrokerError
 from edge_agent.link.address import BrokerAddress
 from edge_agent.link.control import read_connack, read_disconnect, read_suback, write_subscribe
 from edge_agent.link.protocol import MQTT_5, Accepted, ConnectOptions, Incoming, Subscription, Will
-from edge_agent.link.refusal import Refusal, unsupported
+from edge_agent.link.refusal import MUTE_HINT, Refusal, unsupported
 from edge_agent.link.tls import check_pins, in_words, make_context
 from edge_agent.link.wire import MalformedPacketError, packet_ends, read_publish, write_publish
 
@@ -35,7 +35,6 @@ _UNNAMED = {
     "Keep alive timeout": "the broker did not answer in time (keep-alive)",
     "Protocol error": "the broker broke the protocol",
 }
-_SPEECH_HINT = "mqtt.port, mqtt.tls and mqtt.transport must fit together"
 
 
 class ClientEvents(Protocol):
@@ -344,7 +343,7 @@ def error_in_words(error: Exception) -> tuple[str, str | None]:
     if isinstance(error, ssl.SSLError):
         return in_words(error)
     if isinstance(error, _WrongServerError):
-        return str(error), _SPEECH_HINT
+        return str(error), MUTE_HINT
     if isinstance(error, TimeoutError):
         return "no answer in time", None
     if isinstance(error, OSError) and error.strerror:

@@ -137,7 +137,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message as it arrived; the last five are MQTT 5's and None on 3.1.1."""
+    """A message as it arrived; the five from ``response_topic`` on are MQTT 5's and None on 3.1.1.
+
+    ``dup``: the broker may have sent it before (section 3.3.1.1).
+    """
 
     topic: str
     payload: bytes
@@ -149,6 +152,7 @@ class Incoming:
     expiry_seconds: int | None
     traceparent: str | None
     tracestate: str | None
+    dup: bool = False
 
 
 class Listener(Protocol):
@@ -225,7 +229,7 @@ class LinkStatus:
         protocol: ``MQTT_5`` or ``MQTT_3_1_1`` while it serves.
         session_resumed: the broker kept what came while we were away.
         fault: why it does not serve, in words.
-        refusals: one line for each kind of thing that the broker refuses while it serves; at most nine.
+        refusals: one line for each kind of thing that the broker refuses while it serves; at most eleven.
         hint: what helps against the fault, where that is known.
     """
 

@@ -12,6 +12,9 @@ from enum import Enum
 FAILURE = 0x80
 """Codes from here on say no (MQTT 5.0 section 2.4)."""
 
+MUTE_HINT = "it may want TLS or a websocket: mqtt.port, mqtt.tls and mqtt.transport must fit together"
+"""What helps against a broker that hangs up without a word."""
+
 _LONGEST_REFERENCE = 200
 
 
@@ -154,10 +157,10 @@ def taken_over(client_id: str) -> str:
     return f"another client took over the id {client_id}: two devices with one name?"
 
 
-def perhaps_taken_over(client_id: str, times: int) -> str:
-    """The same where the broker does not say why it hangs up, as with MQTT 3.1.1."""
+def perhaps_taken_over(client_id: str) -> str:
+    """The same where the broker does not say why it hangs up."""
     return (
-        f"the broker hung up right after connecting, {times} times in a row: "
+        "the broker hung up right after connecting, several times in a row: "
         f"does another client use the id {client_id}?"
     )
 

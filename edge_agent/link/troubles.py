@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.link.backoff import PEACE_SECONDS, STABLE_SECONDS, History
+from edge_agent.link.backoff import PEACE_SECONDS, SUSPECT_SECONDS, History
 from edge_agent.link.canary import Canary
 from edge_agent.link.denials import Denials, Purpose
 from edge_agent.link.refusal import perhaps_taken_over, taken_over
@@ -57,8 +57,8 @@ class Troubles:
             lines = (_NO_WAY_IN, *lines)
         if self.history.evictions and age_seconds < PEACE_SECONDS:
             lines = (taken_over(client_id), *lines)
-        elif self.history.is_suspicious and age_seconds < STABLE_SECONDS:
-            lines = (perhaps_taken_over(client_id, self.history.quick_losses), *lines)
+        elif self.history.is_suspicious and age_seconds < SUSPECT_SECONDS:
+            lines = (perhaps_taken_over(client_id), *lines)
         return lines
 
     def news(self, lines: tuple[str, ...], now: float) -> list[str] | None:

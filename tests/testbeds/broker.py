@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from typing_extensions import Self
+
 from tests.testbeds.certificates import Issued
 from tests.testbeds.waiting import eventually
 
@@ -69,7 +71,7 @@ class _Broker:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def __enter__(self) -> _Broker:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
