@@ -35,7 +35,15 @@ _FEWEST_ROWS = 5
 _HOLD_OUT = 0.15
 _TEST_FROM_ROWS = 1_000
 _BATCH = 32
-_STEPS, _MOST_STEPS = (400, 1_500), 4_000
+_FEWEST_STEPS, _USUAL_STEPS, _MOST_STEPS = 400, 1_500, 4_000
+_FEW_ROWS = 2_000
+_FEWEST_STEPS_FROM_A_PROBE = 200
+_FROM_A_PROBE: Mapping[str, Any] = {
+    "head_from_probe": True,
+    "head_learning_rate": 3e-4,
+    "label_smoothing": 0.1,
+}
+"""Of few rows: a good start, and not so many steps that it is forgotten; see docs/decisions/0008."""
 _SECONDS, _SECONDS_A_STEP, _TOKENS_OF_A_SHORT_TEXT = 600, 0.15, 16
 _CHARACTERS_A_TOKEN = 4
 _MANY_LONG = 0.02
@@ -93,6 +101,7 @@ def recipe_for(
     shares = _shares(examples, {file.use for file in read}, say)
     say(f"{len(examples)} rows, {len(labels)} labels, language {', '.join(languages)}")
     schedule = {"steps": _steps(examples), "batch_size": _BATCH}
+    gentle = {**schedule, **_FROM_A_PROBE, "steps": _steps(examples, fewest=_FEWEST_STEPS_FROM_A_PROBE)}
     recipe: dict[str, Any] = {
         "model": {
             "name": _name(name, files[0]),
@@ -107,7 +116,7 @@ def recipe_for(
         "encoder": _ENCODER,
         "vocabulary": {"keep_commonest": _COMMONEST_TOKENS},
         "data": [entry for file in read for entry in _sections(file, folder, languages, shares)],
-        "training": schedule,
+        "training": gentle if len(examples) <= _FEW_ROWS else schedule,
         "student": [{"name": "small", "layers": 3, "intermediate": 1152, **schedule}] if small else [],
     }
     return Recipe.model_validate(recipe), DataFolders(folder, [folder])
@@ -237,10 +246,9 @@ def _beyond(examples: Sequence[Example], slots: bool) -> str:
     return "window" if long > _MANY_LONG * len(examples) and not slots else "truncate"
 
 
-def _steps(examples: Sequence[Example]) -> int:
+def _steps(examples: Sequence[Example], *, fewest: int = _FEWEST_STEPS) -> int:
     """Ten passes over small data, at least one over large data, within the ten minutes."""
-    passes = len(examples) / _BATCH
-    fewest, usual = _STEPS
+    passes, usual = len(examples) / _BATCH, _USUAL_STEPS
     steps = min(max(10 * passes, fewest), usual) if passes <= usual else passes
     length = sum(min(_tokens(example), _MAX_TOKENS) for example in examples) / len(examples)
     seconds_a_step = _SECONDS_A_STEP * max(1.0, length / _TOKENS_OF_A_SHORT_TEXT)

@@ -18,7 +18,7 @@ TEACHER = "teacher"
 """Name of the model that the labels train."""
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_TAKEN_NAMES = frozenset({"run", "report", "began_with"})
+_TAKEN_NAMES = frozenset({"run", "report", "began_with", "head_start"})
 """A run folder has files of these names of its own."""
 _Text = Annotated[str, Field(min_length=1)]
 

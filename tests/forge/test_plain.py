@@ -36,7 +36,7 @@ def test_a_csv_becomes_a_recipe_with_a_dev_part_of_every_label(tmp_path: Path) -
     assert len(corpus.training[0].examples) == 34
     assert sorted(example.label for example in corpus.dev) == ["bad"] * 3 + ["good"] * 3
     assert corpus.test == ()
-    assert (recipe.training.steps, recipe.student, recipe.model.ship) == (400, (), "teacher")
+    assert (recipe.training.steps, recipe.student, recipe.model.ship) == (200, (), "teacher")
     assert "Hotel Opinions.csv: train, text from column 'text', label from 'label'" in said
     assert "15% of each label is held out as dev" in said
     assert not any("secret" in sentence for sentence in said)
@@ -45,14 +45,22 @@ def test_a_csv_becomes_a_recipe_with_a_dev_part_of_every_label(tmp_path: Path) -
 def test_a_file_of_more_than_a_thousand_rows_has_a_test_part_too(tmp_path: Path) -> None:
     recipe, corpus, _ = made(tmp_path / "a.csv", rows("a", "b", each=600))
     assert [len(corpus.training[0].examples), len(corpus.dev), len(corpus.test)] == [840, 180, 180]
-    assert 400 <= recipe.training.steps <= 1500
+    assert recipe.training.steps == 375  # ten passes
+
+
+def test_few_rows_start_from_a_probe_and_many_do_not(tmp_path: Path) -> None:
+    few, _, _ = made(tmp_path / "few.csv", rows("a", "b", each=1_000))
+    many, _, _ = made(tmp_path / "many.csv", rows("a", "b", each=1_001))
+    assert few.training.head_from_probe
+    assert few.training.head_learning_rate < many.training.head_learning_rate
+    assert not many.training.head_from_probe
 
 
 def test_small_adds_a_student_and_ships_it(tmp_path: Path) -> None:
     recipe, _, _ = made(tmp_path / "a.csv", rows("a", "b"), small=True)
     (student,) = recipe.student
     assert (student.name, student.layers, student.intermediate) == ("small", 3, 1152)
-    assert student.steps == recipe.training.steps
+    assert student.steps == 400  # it has no such start
     assert recipe.model.ship == "small"
 
 
