@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_agent.bench.echo import NAME, VERSION, EchoModel
 from edge_agent.link.protocol import MQTT_3_1_1, MQTT_5, ConnectOptions
 from edge_agent.log import configure_log
-from edge_agent.service import agent
+from edge_agent.service import agent, links
 from edge_agent.service.models import Expected, Served
 from edge_agent.service.signals import die_of
 from edge_agent.settings import load_settings
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     settings = load_settings(arguments.config)
     configure_log(settings.log.level, settings.log.format)
-    agent.ConnectOptions = partial(ConnectOptions, protocol=arguments.protocol)  # type: ignore[attr-defined,assignment]
+    links.ConnectOptions = partial(ConnectOptions, protocol=arguments.protocol)  # type: ignore[attr-defined,assignment]
     stop = agent.Agent(settings, loader=EchoLoader()).run()
     die_of(stop)
     return 128 + stop

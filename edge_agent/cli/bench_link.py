@@ -24,8 +24,6 @@ from edge_agent.link.protocol import MQTT_3_1_1, MQTT_5
 
 ECHO_WINDOW = 48
 """Requests on their way: more than a device is handed at a time, fewer than it refuses with 3.1.1."""
-POOL_IS_READY: bool = False
-"""Set once ``edge-agentd`` serves ``[[route]]``: then pools are measured where there are cores for them."""
 _WARM_UP = 300
 _NO_CORES = "a pool of two was left out: it takes three cores, one for each device and one for the broker"
 _T = TypeVar("_T")
@@ -79,7 +77,7 @@ def measure_link(plan: LinkPlan, where: LinkStage) -> LinkReport:
         everything.enter_context(stage.broker(folder, port))
         new, old, lost = _protocols(plan, where, folder, port)
         pool, lost_in_pool = None, 0
-        if POOL_IS_READY and where.second_core is not None:
+        if where.second_core is not None:
             pool, lost_in_pool = measure_pool(plan, where, folder, port)
     return LinkReport(
         echo=echo_of(new, MQTT_5),

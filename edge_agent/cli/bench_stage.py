@@ -100,8 +100,13 @@ def _side(
     settings: str = "",
 ) -> Iterator[Side]:
     config, log = folder / "config.toml", folder / "daemon.log"
+
+    def folder_of(name: str) -> str:
+        return json.dumps(str(folder / name))
+
     config.write_text(
-        f'[device]\nid = "{device}"\n'
+        f'[device]\nid = "{device}"\nstate_directory = {folder_of("state")}\n'
+        f"runtime_directory = {folder_of('runtime')}\n"
         f'[mqtt]\nhost = "{stage.HOST}"\nport = {port}\n'
         f"[models]\ndirectories = {json.dumps([str(models)])}\n"
         f'[log]\nlevel = "warning"\nformat = "text"\n{settings}'

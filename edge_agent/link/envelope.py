@@ -98,18 +98,16 @@ class PayloadError(RequestError):
         self.request_id = request_id
 
 
-def parse_request(payload: bytes, limits: Limits | None = None, *, max_text_bytes: int = 0) -> Request:
+def parse_request(payload: bytes, limits: Limits) -> Request:
     """Reads a payload: plain UTF-8 text, or a JSON object.
 
     Args:
         payload: as it arrived.
         limits: what it may cost.
-        max_text_bytes: in place of ``limits``, with the other limits at their defaults.
 
     Raises:
         PayloadError: with the code that PROTOCOL §1 gives to the fault.
     """
-    limits = limits or Limits(max_text_bytes)
     content = _decode(payload, limits)
     document = content.lstrip(_BLANK)
     begin = document[:1]
@@ -132,10 +130,10 @@ def parse_json(payload: bytes, limits: Limits) -> Any:
     return _parse_document(_decode(payload, limits).lstrip(_BLANK), payload, limits)
 
 
-def request_id_of(payload: bytes, limits: Limits | None = None, *, max_text_bytes: int = 0) -> str | None:
+def request_id_of(payload: bytes, limits: Limits) -> str | None:
     """The id of a request that is refused unread, where there is one."""
     try:
-        return parse_request(payload, limits, max_text_bytes=max_text_bytes).id
+        return parse_request(payload, limits).id
     except PayloadError as error:
         return error.request_id
 

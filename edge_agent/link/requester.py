@@ -210,7 +210,8 @@ class Requester:
     def _find(self, model: str, timeout: float) -> str:
         devices = self.devices(min(timeout, 2.0))
         for device, info in devices.items():
-            if model in info.get("models", {}):
+            models = info.get("models")
+            if isinstance(models, dict) and model in models:
                 return device
         known = f"; these answer: {', '.join(sorted(devices))}" if devices else ""
         raise BrokerError(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from edge_agent.cli.bench_link import POOL_IS_READY, LinkPlan, LinkStage, measure_pool
+from edge_agent.cli.bench_link import LinkPlan, LinkStage, measure_pool
 from tests.testbeds.broker import Mosquitto
 from tests.tiny_bundle import SENTENCES
 
 TEXTS = [text.replace("[", "").replace("](area)", "").replace("](name)", "") for _, text, _ in SENTENCES]
 
 
-@pytest.mark.skipif(not POOL_IS_READY, reason="the daemon does not serve routes yet")
 def test_a_stream_that_two_devices_split_is_answered_without_loss(tmp_path: Path, tiny_folder: Path) -> None:
     where = LinkStage(None, None, tiny_folder, "tiny", TEXTS, lambda _: None)
     with Mosquitto(tmp_path / "broker") as broker:

@@ -16,6 +16,17 @@ MODELS = ("home", "failing", "broken", "absent", "", "ñ", "a b", "x" * 200)
 SECRET = "unter uns"
 """A text that must not turn up in a log."""
 
+ROUTED = (
+    "shop/1/reviews",
+    "shop//reviews",
+    "plant",
+    "plant/a",
+    "plant//a/",
+    "plant/" + "x/" * 150,
+    "nowhere",
+)
+"""What two routes of the stand listen to, and a topic that nothing listens to."""
+
 TOPICS = (
     "replies/1",
     "edge-agent/pi/out/home",
@@ -32,6 +43,7 @@ TOPICS = (
     "/",
     "\ufeffx",
     "x/" * 300,
+    "x/" * 150,
 )
 WORDS = (
     SECRET, "turn on the light", "apaga la luz de la cocina", "", " ", "\u00a0", "\t\n", "a", "x" * 250,
@@ -127,7 +139,7 @@ class Inputs:
         random = self._random
         rare = random.random
         return Incoming(
-            topic=f"edge-agent/pi/in/{'home' if rare() < 0.7 else random.choice(MODELS)}",
+            topic=self._topic(),
             payload=self.payload(),
             qos=1 if rare() < 0.9 else 0,
             retain=rare() < 0.02,
@@ -138,6 +150,12 @@ class Inputs:
             traceparent=random.choice(TRACES) if rare() < 0.1 else None,
             tracestate=random.choice(TRACES) if rare() < 0.05 else None,
         )
+
+    def _topic(self) -> str:
+        random = self._random
+        if random.random() < 0.15:
+            return random.choice(ROUTED)
+        return f"edge-agent/pi/in/{'home' if random.random() < 0.7 else random.choice(MODELS)}"
 
     def _through_the_wire(self, message: Incoming) -> Incoming | None:
         user = tuple(
@@ -166,6 +184,8 @@ class Inputs:
         random = self._random
         keys = ["text", *random.choices(KEYS, k=random.choice((0, 0, 1, 2, 4)))]
         fields = ",".join(f"{self._string(key)}:{self._value(key)}" for key in keys)
+        if random.random() < 0.1:
+            fields = f'"body":{{{fields}}},"id":{self._value("id")}'
         before, after = random.choice((("", ""), ("", ""), (" ", "\n"), ("\ufeff", ""), ("", "x")))
         return f"{before}{{{fields}}}{after}".encode("utf-8", "surrogatepass")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from edge_agent.errors import ErrorCode, RequestError, RuntimeFailure
-from edge_agent.link.protocol import Delivery
+from edge_agent.link.envelope import Limits
+from edge_agent.link.protocol import Delivery, Incoming
+from edge_agent.link.routes import Route, Router
 from edge_agent.link.topics import Topics, response_topic_fault
 from edge_agent.log import configure_log
 from edge_agent.service.figures import Figures
@@ -23,8 +26,13 @@ from tests.fuzz.inputs import SECRET, Case
 
 MAX_TEXT_BYTES = 256
 TOPICS = Topics("edge-agent", "pi")
+ROUTES = (
+    Route("shop/+/reviews", "home", "shop/{1}/mood", text="$.body.text"),
+    Route("plant/#", "failing", "answers/{1}/end"),
+)
 _PATIENCE_SECONDS = 300.0
 _SONG = "sing"
+_OURS = re.compile(r"edge-agent/pi/in/[^/]*|shop/[^/]*/reviews|plant(/.*)?", re.DOTALL)
 _CODES = frozenset(code.value for code in ErrorCode)
 
 
@@ -77,8 +85,8 @@ class Stand:
         self._models = [FakeModel("home"), FakeModel("failing", _refuse_some), FakeModel("broken", _break)]
         self._worker = Worker(
             self._replies,
-            TOPICS,
-            Rules(max_text_bytes=MAX_TEXT_BYTES, queue_size=64, echo_text=True),
+            Router(TOPICS, ROUTES),
+            Rules(Limits(MAX_TEXT_BYTES), queue_size=64, echo_text=True),
             Figures(),
             clock_synced=lambda: True,
         )
@@ -123,15 +131,16 @@ class Stand:
 
 
 def _outcome(case: Case, answer: Answer) -> str:
-    document = answer.document
+    message, document = case.message, answer.document
     if document is None:
-        assert case.message.retain, f"settled without an answer: {case!r}"
+        assert message.retain or not _OURS.fullmatch(message.topic), f"not answered: {case!r}"
         return "settled"
     assert answer.topic is not None
-    response = case.message.response_topic
-    if response is None or response_topic_fault(response, "edge-agent") is not None:
-        response = TOPICS.result(TOPICS.model_of(case.message.topic))
-    assert answer.topic == response, f"answered on another topic: {case!r}"
+    assert not set(answer.topic) & set("+#") or answer.topic in _usual_topics(message), f"aimed: {case!r}"
+    assert answer.topic in {message.response_topic, *_usual_topics(message)}, f"astray: {case!r}"
+    if answer.topic not in _usual_topics(message):
+        assert response_topic_fault(answer.topic, TOPICS.base) is None, f"on a forbidden topic: {case!r}"
+        assert answer.topic.count("/") < 200, f"a broker hangs up at that: {case!r}"
     error = document.get("error")
     if error is None:
         assert document["text"].strip(), f"understood nothing: {case!r}"
@@ -140,6 +149,16 @@ def _outcome(case: Case, answer: Answer) -> str:
     assert set(document) == {"id", "error"}
     assert error["code"] in _CODES, f"an unknown code: {case!r}"
     return str(error["code"])
+
+
+def _usual_topics(message: Incoming) -> tuple[str, ...]:
+    """Where the answer may go if the request names no topic."""
+    levels = message.topic.split("/")
+    if levels[0] == "shop":
+        return f"shop/{levels[1]}/mood", TOPICS.result("home")
+    if levels[0] == "plant":
+        return "/".join(("answers", *levels[1:], "end")), TOPICS.result("failing")
+    return (TOPICS.result(TOPICS.model_of(message.topic)),)
 
 
 def _refuse_some(text: str) -> None:

@@ -70,6 +70,25 @@ def test_each_of_hundreds_of_payloads_at_qos_1_has_exactly_one_answer(
     assert SECRET not in daemon.log_text()
 
 
+def test_no_response_topic_makes_the_broker_hang_up(stage: tuple[Mosquitto, Daemon]) -> None:
+    broker, daemon = stage
+    topics = (
+        "a/" * 150,
+        "a/" * 250,
+        "a" * 65_535,
+        "/",
+        "\ufeffa",
+        "a//b",
+        "edge-agent/pi-test/out/" + "b/" * 190,
+    )
+    with Probe(broker.port, "ends") as probe:
+        for topic in topics:
+            probe.publish(IN, "turn on the fan", response_topic=topic)
+        probe.publish(IN, "the end", response_topic="ends")
+        probe.wait_for("ends", within_seconds=PATIENCE_SECONDS)
+    assert daemon.events("mqtt.lost") == []
+
+
 def test_payloads_of_a_3_1_1_client_have_one_answer_each_in_their_order(
     stage: tuple[Mosquitto, Daemon],
 ) -> None:
