@@ -90,6 +90,7 @@ class Link:
         fraction: Callable[[], float] | None = None,
     ) -> None:
         policy = policy or LinkPolicy()
+        policy = replace(policy, most_owed=max(policy.most_owed, 2 * hold))
         wanted = (*subscriptions, canary) if canary is not None else subscriptions
         self.dropped: Counter[str] = Counter()
         self._address = address

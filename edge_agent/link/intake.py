@@ -71,7 +71,7 @@ class Intake:
         self._in_hand = 0
         self._in_lull = False
         self._lull = Condition(lock)
-        self._owed = Owed(max(policy.most_owed, 2 * hold), policy.most_owed_bytes)
+        self._owed = Owed(policy.most_owed, policy.most_owed_bytes)
 
     @property
     def owes(self) -> bool:
@@ -166,7 +166,8 @@ class Intake:
             return
         self._pass_over(delivery)
         if not canary.heard(message.payload, delivery.received):
-            self._dropped["foreign_canary"] += 1
+            if not message.dup:  # one of ours, of an earlier connection
+                self._dropped["foreign_canary"] += 1
             return
         self._troubles.judge(Purpose.CANARY, canary.topic, None)
         self._troubles.has_news = True

@@ -91,6 +91,7 @@ def read_publish(header: int, body: bytes | bytearray, *, is_v5: bool) -> Incomi
             expiry_seconds=fields.get("expiry_seconds"),
             traceparent=fields.get("traceparent"),
             tracestate=fields.get("tracestate"),
+            dup=bool(header & 8),
         )
     except (IndexError, UnicodeDecodeError) as error:
         raise MalformedPacketError("a PUBLISH is broken") from error

@@ -115,7 +115,7 @@ def test_a_flood_at_qos_0_through_mosquitto_leaves_nothing_behind(broker: Mosqui
     with Linked(broker.port) as linked, Probe(broker.port) as probe:
         linked.up()
         tracemalloc.start()
-        for number in range(2000):
+        for number in range(500):
             probe.publish(IN, str(number), qos=0, wait=False)
         probe.publish(IN, "last")
         eventually(lambda: any(one.message.qos for one in linked.receiver.deliveries), LONG)
@@ -129,7 +129,7 @@ def test_a_flood_at_qos_0_through_mosquitto_leaves_nothing_behind(broker: Mosqui
 
 
 def test_a_frozen_broker_is_noticed_within_twice_the_keepalive(broker: Mosquitto) -> None:
-    with Linked(broker.port, keepalive_seconds=5) as linked:
+    with Linked(broker.port, keepalive_seconds=2) as linked:
         linked.up()
         broker.freeze()
         try:
