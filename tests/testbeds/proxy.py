@@ -74,6 +74,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thawed: asyncio.Event | None = None
+        self._changed: asyncio.Event | None = None
         self._started = Event()
         self._thread = Thread(target=self._run, name="proxy", daemon=True)
 
@@ -131,6 +132,7 @@ class Proxy:
         asyncio.set_event_loop(self._loop)
         self._thawed = asyncio.Event()
         self._thawed.set()
+        self._changed = asyncio.Event()
         self._loop.run_until_complete(self._listen())
         self._started.set()
         self._loop.run_forever()
@@ -143,7 +145,10 @@ class Proxy:
 
     async def _set(self, conditions: Conditions) -> None:
         assert self._thawed is not None
+        assert self._changed is not None
         self._conditions = conditions
+        self._changed.set()
+        self._changed = asyncio.Event()
         if conditions.is_frozen:
             self._thawed.clear()
         else:
@@ -197,11 +202,17 @@ class Proxy:
         await self._thawed.wait()
         conditions = self._conditions
         if conditions.delay_seconds:
-            await asyncio.sleep(conditions.delay_seconds)
-        if conditions.bytes_per_second:
-            await asyncio.sleep(len(data) / conditions.bytes_per_second)
+            await self._pause(conditions.delay_seconds)
+        elif conditions.bytes_per_second:
+            await self._pause(len(data) / conditions.bytes_per_second)
         await self._thawed.wait()
         return data
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, no longer than the conditions last."""
+        assert self._changed is not None
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
 
     async def _end_all(self, *, is_reset: bool) -> None:
         for pair in list(self._pairs):
