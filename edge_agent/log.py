@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from structlog.typing import FilteringBoundLogger
+    from structlog.typing import FilteringBoundLogger, Processor
 
 
 @contextmanager
@@ -34,13 +34,16 @@ with _without("rich"):  # structlog imports it where it is installed: 6 MB and 6
     import structlog
 
 
-def configure_log(level: str, style: str = "auto", stream: TextIO | None = None) -> None:
+def configure_log(
+    level: str, style: str = "auto", stream: TextIO | None = None, *, watch: Processor | None = None
+) -> None:
     """Sets up what :func:`get_logger` writes.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         style: ``json``, ``text``, or ``auto``: text on a terminal, else JSON.
         stream: where to, by default standard error.
+        watch: sees each event on its way.
     """
     out = stream or sys.stderr
     as_text = style == "text" or (style == "auto" and out.isatty())
@@ -50,6 +53,7 @@ def configure_log(level: str, style: str = "auto", stream: TextIO | None = None)
             colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     processors: list[Any] = [
+        *([] if watch is None else [watch]),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

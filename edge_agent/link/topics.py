@@ -42,6 +42,11 @@ class Topics:
         return f"{self.root}/info"
 
     @property
+    def canary(self) -> str:
+        """The device's own loop-back; nothing else listens to it."""
+        return f"{self.root}/canary"
+
+    @property
     def commands(self) -> str:
         """The filter that matches every command and its states."""
         return f"{self.root}/cmd/+/+"

@@ -2,47 +2,70 @@
 
 Start: connect while the models load → serve → one canary through every model → ``online`` and ``READY=1``.
 Stop (SIGTERM, SIGINT): take nothing new → answer what is in hand → ``offline`` → disconnect → free the
-models → die of the signal that came. SIGHUP reads the models' folders again. The main thread waits for
-events; it wakes by itself only for health and for systemd's watchdog, fed by answers and canaries.
+models → die of the signal that came. SIGHUP reads the models' folders again. A restart by command stops the
+same way, and the process then begins anew in its place. The main thread waits for events; it wakes by itself
+only for health and for systemd's watchdog, fed by answers and canaries.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import platform
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event
+from typing import Any
 
 from edge_agent import __version__
-from edge_agent.errors import EdgeAgentError, RuntimeFailure
-from edge_agent.link.address import BrokerAddress
-from edge_agent.link.client import Link
-from edge_agent.link.protocol import MQTT_5, ConnectOptions, Delivery, Will
+from edge_agent.errors import EdgeAgentError, RuntimeFailure, SettingsError
+from edge_agent.link.envelope import Limits
+from edge_agent.link.protocol import MQTT_5, Delivery
 from edge_agent.link.topics import Topics
 from edge_agent.log import configure_log, get_logger
+from edge_agent.service.commands.desk import CommandDesk
+from edge_agent.service.commands.diagnostics import Sources
+from edge_agent.service.commands.operations import standard_operations
+from edge_agent.service.commands.policy import Clocks
+from edge_agent.service.commands.recent import RecentEvents
+from edge_agent.service.commands.selftest import Parts
+from edge_agent.service.commands.store import CommandStore
 from edge_agent.service.figures import Figures
 from edge_agent.service.health import Facts, Identity, render_health, render_info
+from edge_agent.service.links import Links, router_of
 from edge_agent.service.machine import Machine
 from edge_agent.service.models import BundleLoader, Catalogue, Loader, load_catalogue
 from edge_agent.service.notify import Notifier
+from edge_agent.service.places import find_places, make_places
+from edge_agent.service.poison import PoisonGuard
 from edge_agent.service.signals import RELOADING, captured_signals, die_of
 from edge_agent.service.worker import Rules, Worker
-from edge_agent.settings import Settings, load_settings, public_settings, read_password
+from edge_agent.settings import (
+    Settings,
+    environment_folders,
+    load_settings,
+    public_settings,
+    read_password,
+)
 
 FIRST_CANARY_SECONDS = 20.0
 FINISH_SECONDS = 20.0
 DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
+COMMANDS_SECONDS = 5.0
 _STALE_INTERVALS = 3
 _EXTEND_MICROSECONDS = 30_000_000
 _LINK_CHANGED = 0
 _CANARY_CHANGED = -1
+RESTARTING = -2
+_GUARD_FILE = "in-hand"
+_TOPIC_AND_PROPERTIES_BYTES = 1024
 
 
 class Agent:
@@ -54,6 +77,10 @@ class Agent:
         loader: opens bundles.
         machine: what is known of this machine.
         notifier: speaks to systemd.
+        recent: sees what is logged.
+
+    Raises:
+        SettingsError: a route cannot be.
     """
 
     def __init__(
@@ -64,6 +91,7 @@ class Agent:
         loader: Loader | None = None,
         machine: Machine | None = None,
         notifier: Notifier | None = None,
+        recent: RecentEvents | None = None,
     ) -> None:
         self._settings = settings
         self._topics = Topics(settings.mqtt.base_topic, settings.device.id)
@@ -76,14 +104,26 @@ class Agent:
         self._catalogue: Catalogue = {}
         self._begun = time.monotonic()
         self._canaries = 0
-        self._link = self._make_link(password)
+        self._faults: list[str] = []
+        self._last_health = b"{}"
+        self._places = find_places(
+            environment_folders(),
+            settings.device.id,
+            state_directory=settings.device.state_directory,
+            runtime_directory=settings.device.runtime_directory,
+        )
+        self._router = router_of(settings)
+        self._link = Links(settings, password, self._router, self)
+        self._guard = self._open_guard()
         self._worker = self._make_worker()
+        self._record = CommandStore(self._places.state)
+        self._desk = self._make_desk(recent or RecentEvents())
 
     def run(self) -> int:
         """Serves until a signal says stop.
 
         Returns:
-            The signal, for the caller to die of.
+            The signal, for the caller to die of; or :data:`RESTARTING`.
         """
         with captured_signals(self._events.put):
             self._start()
@@ -94,7 +134,10 @@ class Agent:
     # Receiver of the link, in its thread
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Queues a request."""
+        """Queues a request, or a command."""
+        if self._desk.takes(delivery.message.topic):
+            self._desk.on_delivery(delivery)
+            return
         self._worker.accept(delivery, held_back=delivery.message.qos > 0 and self._link.protocol == MQTT_5)
 
     def on_link_change(self) -> None:
@@ -112,6 +155,7 @@ class Agent:
         self._worker.start()
         if not self._sing().wait(FIRST_CANARY_SECONDS):
             self._log.error("agent.canary_late", seconds=FIRST_CANARY_SECONDS)
+        self._desk.start()  # commands wait until there is something to test and to tell of
         self._tell_info()
         self._tell_health()
         self._link.announce(self._topics.status, b"online")
@@ -138,20 +182,28 @@ class Agent:
                 next_pulse = now + pulse
             if event == RELOADING:
                 self._reload()
-            elif event is not None and event > 0:
+            elif event is not None and (event > 0 or event == RESTARTING):
                 return event
             if event is not None or now >= next_health:
                 self._tell_health()
                 next_health = time.monotonic() + self._settings.health.interval_seconds
 
     def _stop(self, number: int) -> None:
-        self._log.info("agent.stopping", signal=signal.Signals(number).name)
-        self._notifier.send("STOPPING=1")
+        if number == RESTARTING:
+            self._log.info("agent.restarting")
+            self._notifier.send(
+                "STATUS=restarting", f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}", "WATCHDOG=1"
+            )
+        else:
+            self._log.info("agent.stopping", signal=signal.Signals(number).name)
+            self._notifier.send("STOPPING=1")
         self._link.stop_taking()
+        self._desk.stop(COMMANDS_SECONDS)
         finished = self._worker.finish(FINISH_SECONDS)
         drained = self._link.drain(DRAIN_SECONDS)
         self._link.leave((self._topics.status, b"offline"), LEAVE_SECONDS)
         if finished:
+            self._guard.close()
             for entry in self._catalogue.values():
                 if entry.served is not None:
                     entry.served.model.close()
@@ -202,7 +254,12 @@ class Agent:
         return f"STATUS=serving {', '.join(serving)}" if serving else "STATUS=no model can be served"
 
     def _tell_info(self) -> None:
-        identity = Identity(
+        self._link.announce(
+            self._topics.info, render_info(self._identity(), self._catalogue, self._desk.operations)
+        )
+
+    def _identity(self) -> Identity:
+        return Identity(
             version=__version__,
             runtime=_runtime_name(),
             python=platform.python_version(),
@@ -210,63 +267,110 @@ class Agent:
             os=self._machine.operating_system(),
             settings=public_settings(self._settings),
         )
-        self._link.announce(self._topics.info, render_info(identity, self._catalogue))
 
     def _tell_health(self) -> None:
-        interval = max(self._settings.health.interval_seconds, self._notifier.watchdog_seconds or 0.0)
-        facts = Facts(
-            catalogue=self._catalogue,
-            canary_faults=self._worker.faults,
-            directories=[str(path) for path in self._settings.models.directories],
-            figures=self._figures.snapshot(self._link.dropped),
-            stale_after_seconds=_STALE_INTERVALS * interval,
-            queue=self._worker.waiting,
-            link=self._link.status(),
-            load=self._machine.load(),
-            now=time.time(),
-            clock_synced=self._machine.clock_synced(),
-            boot_id=self._machine.boot_id(),
-            uptime_seconds=time.monotonic() - self._begun,
-            pid=os.getpid(),
-        )
-        self._link.announce(self._topics.health, render_health(facts))
+        self._last_health = self._health()
+        self._link.announce(self._topics.health, self._last_health)
 
-    def _make_link(self, password: str | None) -> Link:
-        mqtt = self._settings.mqtt
-        options = ConnectOptions(
-            client_id=f"edge-agent-{self._settings.device.id}",
-            keepalive_seconds=mqtt.keepalive_seconds,
-            session_expiry_seconds=mqtt.session_expiry_seconds,
-            receive_maximum=mqtt.receive_maximum,
-            max_packet_bytes=mqtt.max_packet_bytes,
-            connect_timeout_seconds=mqtt.connect_timeout_seconds,
-            will=Will(self._topics.status, b"offline", mqtt.will_delay_seconds),
+    def _health(self) -> bytes:
+        interval = max(self._settings.health.interval_seconds, self._notifier.watchdog_seconds or 0.0)
+        return render_health(
+            Facts(
+                catalogue=self._catalogue,
+                canary_faults=self._worker.faults,
+                directories=[str(path) for path in self._settings.models.directories],
+                faults=(*self._faults, *filter(None, [self._record.fault])),
+                figures=self._figures.snapshot(self._link.dropped),
+                stale_after_seconds=_STALE_INTERVALS * interval,
+                queue=self._worker.waiting,
+                link=self._link.status(),
+                load=self._machine.load(),
+                now=time.time(),
+                clock_synced=self._machine.clock_synced(),
+                boot_id=self._machine.boot_id(),
+                uptime_seconds=time.monotonic() - self._begun,
+                pid=os.getpid(),
+            )
         )
-        return Link(
-            BrokerAddress.from_settings(mqtt, password),
-            options,
-            (self._topics.requests,),
-            self,
-            hold=self._settings.inference.queue_size,
-            reconnect_max_seconds=mqtt.reconnect_max_seconds,
-        )
+
+    def _open_guard(self) -> PoisonGuard:
+        """The folders of this device, and what the last process had in hand when it died."""
+        try:
+            make_places(self._places)
+        except SettingsError as error:
+            self._note_fault(str(error))
+        guard = PoisonGuard.open(self._places.runtime / _GUARD_FILE)
+        if guard.fault is not None:
+            self._note_fault(guard.fault)
+        if guard.crash is not None:
+            self._figures.note_error("process.crashed")
+            self._log.error("agent.crashed_before", reason=guard.crash.signal, suspected=guard.suspected)
+        return guard
+
+    def _note_fault(self, fault: str) -> None:
+        """Something is broken that the daemon goes on without: ``health`` names it."""
+        self._faults.append(fault)
+        self._log.warning("agent.impaired", reason=fault)
 
     def _make_worker(self) -> Worker:
         settings = self._settings
         return Worker(
             self._link,
-            self._topics,
+            self._router,
             Rules(
-                max_text_bytes=settings.inference.max_text_bytes,
+                limits=Limits(settings.inference.max_text_bytes, settings.limits.json_depth),
                 queue_size=settings.inference.queue_size,
+                requests_per_second=settings.limits.requests_per_second,
+                burst=settings.limits.burst,
                 echo_text=settings.privacy.echo_text,
                 log_text=settings.privacy.log_text,
                 log_requests=settings.log.level == "debug",
             ),
             self._figures,
             clock_synced=self._machine.clock_synced,
+            guard=self._guard,
             on_fault=lambda: self._events.put(_CANARY_CHANGED),
         )
+
+    def _make_desk(self, recent: RecentEvents) -> CommandDesk:
+        operations = standard_operations(
+            Parts(
+                singer=self._worker,
+                models=lambda: {entry.name: entry.fault for entry in self._catalogue.values()},
+                sentences=self._longest_golden,
+                link=self._link.status,
+                clock_synced=self._machine.clock_synced,
+                state=self._places.state,
+            ),
+            Sources(
+                settings=lambda: public_settings(self._settings),
+                health=lambda: _object(self._last_health),
+                identity=lambda: _object(render_info(self._identity(), self._catalogue, ())),
+                events=recent,
+            ),
+            request_restart=lambda: self._events.put(RESTARTING),
+            most_bytes=self._most_command_bytes,
+        )
+        return CommandDesk(
+            self._link,
+            self._topics,
+            self._record,
+            operations,
+            Clocks(is_synced=self._machine.clock_synced),
+            count_drop=self._figures.count_drop,
+            most_bytes=self._most_command_bytes,
+        )
+
+    def _most_command_bytes(self) -> int:
+        return self._link.max_packet_bytes - _TOPIC_AND_PROPERTIES_BYTES
+
+    def _longest_golden(self) -> int:
+        return max((len(e.served.canaries) for e in self._catalogue.values() if e.served), default=0)
+
+
+def _object(document: bytes) -> Mapping[str, Any]:
+    content: dict[str, Any] = json.loads(document)
+    return content
 
 
 def _freeze_garbage() -> None:
@@ -295,12 +399,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         settings = load_settings(arguments.config)
-        configure_log(settings.log.level, settings.log.format)
-        agent = Agent(settings, read_password(settings.mqtt))
+        recent = RecentEvents()
+        configure_log(settings.log.level, settings.log.format, watch=recent)
+        agent = Agent(settings, read_password(settings.mqtt), recent=recent)
     except EdgeAgentError as error:
         return _complain(error)
     stop = agent.run()
     sys.stderr.flush()
+    if stop == RESTARTING:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # ourselves, as we were called
     die_of(stop)
     return 128 + stop
 

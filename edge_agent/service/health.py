@@ -46,6 +46,7 @@ class Facts:
     catalogue: Catalogue
     canary_faults: Mapping[str, str]
     directories: Sequence[str]
+    faults: Sequence[str]
     figures: Snapshot
     stale_after_seconds: float
     queue: int
@@ -77,8 +78,11 @@ def judge(facts: Facts) -> tuple[Status, list[str]]:
             reasons.append(f"model {name}: no right answer lately")
             continue
         working += 1
+    reasons += facts.faults
     if facts.link.fault is not None:
-        reasons.append(f"broker: {facts.link.fault}")
+        hint = f" ({facts.link.hint})" if facts.link.hint else ""
+        reasons.append(f"broker: {facts.link.fault}{hint}")
+    reasons += [f"broker: {refusal}" for refusal in facts.link.refusals]
     if working == 0:
         return Status.DOWN, reasons
     return (Status.DEGRADED if reasons else Status.UP), reasons
@@ -160,7 +164,7 @@ class Identity:
     settings: Mapping[str, Any]
 
 
-def render_info(identity: Identity, catalogue: Catalogue) -> bytes:
+def render_info(identity: Identity, catalogue: Catalogue, operations: Sequence[str]) -> bytes:
     """The info document."""
     return encode_json(
         {
@@ -180,7 +184,7 @@ def render_info(identity: Identity, catalogue: Catalogue) -> bytes:
                 for name, entry in catalogue.items()
                 if entry.served is not None
             },
-            "operations": [],
+            "operations": list(operations),
             "settings": identity.settings,
         }
     )

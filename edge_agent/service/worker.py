@@ -11,26 +11,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Protocol
 
 from edge_agent.errors import ErrorCode, RequestError, RuntimeFailure
-from edge_agent.link.envelope import (
-    PayloadError,
-    Request,
-    Timing,
-    encode_json,
-    encode_result,
-    parse_request,
-    render_error,
-    request_id_of,
-)
-from edge_agent.link.expiry import is_expired
+from edge_agent.link.envelope import Limits, Timing, encode_result
 from edge_agent.link.protocol import Delivery
-from edge_agent.link.topics import Topics, response_topic_fault
+from edge_agent.link.routes import Router
 from edge_agent.log import get_logger
 from edge_agent.service.figures import Figures
 from edge_agent.service.models import Catalogue, Entry, Expected, Servable
+from edge_agent.service.poison import PoisonGuard, Verdict
+from edge_agent.service.rate import RateLimiter
+from edge_agent.service.reading import Job, Reader
 from edge_agent.types import Prediction
 
 _LARGEST_GROUP = 4
@@ -67,10 +60,22 @@ class Replies(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What of the settings the worker obeys."""
+    """What of the settings the worker obeys.
 
-    max_text_bytes: int
+    Attributes:
+        limits: what a request may cost.
+        queue_size: requests that may wait here.
+        requests_per_second: that one topic may bring, on average; 0 for any number.
+        burst: that it may bring at once, where limited.
+        echo_text: results carry the text.
+        log_text: the log line of a request carries it.
+        log_requests: there is such a line.
+    """
+
+    limits: Limits
     queue_size: int
+    requests_per_second: float = 0.0
+    burst: int = 20
     echo_text: bool = False
     log_text: bool = False
     log_requests: bool = False
@@ -93,67 +98,46 @@ class _Stop:
     pass
 
 
-@dataclass(slots=True)
-class _Job:
-    """A request on its way to its answer.
-
-    Attributes:
-        delivery: as it arrived.
-        model: the name that it asks.
-        topic: where the answer goes.
-        begun: when its turn came, monotonic.
-        request: what it asks, once read.
-        served: who answers it; None where it has an error.
-        request_id: its id, as far as it could be read.
-        code: of its error.
-        payload: the answer.
-    """
-
-    delivery: Delivery
-    model: str
-    topic: str
-    begun: float
-    request: Request | None = None
-    served: Servable | None = None
-    request_id: str | None = None
-    code: ErrorCode | None = None
-    payload: bytes = b""
-
-
 class Worker:
     """Answers deliveries.
 
     Args:
         replies: where answers go.
-        topics: of this device.
+        router: which topic is for which model.
         rules: limits and privacy.
         figures: where work is counted.
         clock_synced: whether a sender's clock can be compared with ours.
+        guard: keeps requests that crash the runtime from coming back; None for no such guard.
         on_fault: called when a canary begins or ceases to fail; from the worker's thread.
     """
 
     def __init__(
         self,
         replies: Replies,
-        topics: Topics,
+        router: Router,
         rules: Rules,
         figures: Figures,
         *,
         clock_synced: Callable[[], bool],
+        guard: PoisonGuard | None = None,
         on_fault: Callable[[], None] = lambda: None,
     ) -> None:
         self._replies = replies
-        self._topics = topics
+        self._reader = Reader(router, rules.limits, clock_synced)
         self._rules = rules
         self._figures = figures
-        self._clock_synced = clock_synced
+        self._guard = guard or PoisonGuard()
+        self._limiter = (
+            RateLimiter(rules.requests_per_second, rules.burst) if rules.requests_per_second else None
+        )
         self._on_fault = on_fault
         self._log = get_logger()
         self._queue: SimpleQueue[Delivery | _Swap | _Canary | _Stop] = SimpleQueue()
         self._catalogue: Catalogue = {}
         self._faults: dict[str, str] = {}
-        self._ordered = 0  # what is in the queue and no request: put by the main thread …
+        self._ordered = 0  # what is in the queue and no request: put by the main thread and by commands …
         self._obeyed = 0  # … taken by the worker
+        self._ordering = Lock()
         self._thread = Thread(target=self._run, name="worker", daemon=True)
 
     @property
@@ -177,17 +161,27 @@ class Worker:
             delivery: a request.
             held_back: the broker obeys Receive Maximum, so that the queue cannot overflow by it.
         """
-        if delivery.message.retain:
+        message = delivery.message
+        if message.retain:
             self._figures.count_drop("retained")
             self._replies.settle(delivery)
+        elif self._limiter is not None and not self._limiter.allows(message.topic, delivery.received):
+            self._refuse(delivery, "too many requests on this topic; send slower")
         elif held_back or self._queue.qsize() < self._rules.queue_size:
             self._queue.put(delivery)
         else:
-            self._refuse_overload(delivery)
+            self._refuse(delivery, "the queue is full; send slower")
 
     def swap(self, catalogue: Catalogue, retired: tuple[Servable, ...] = ()) -> None:
-        """Serves another catalogue from the next request on, and closes what retires after the last one."""
-        self._order(_Swap(catalogue, retired))
+        """Serves another catalogue from the next request on, and closes what retires after the last one.
+
+        Before the start it counts for what was accepted already, too.
+        """
+        swap = _Swap(catalogue, retired)
+        if self._thread.ident is None:
+            self._exchange(swap)
+        else:
+            self._order(swap)
 
     def canary(self, number: int) -> Event:
         """Sends a known sentence through every model, in turn with the requests.
@@ -210,8 +204,9 @@ class Worker:
         return not self._thread.is_alive()
 
     def _order(self, order: _Swap | _Canary | _Stop) -> None:
-        self._ordered += 1
-        self._queue.put(order)
+        with self._ordering:
+            self._ordered += 1
+            self._queue.put(order)
 
     def _run(self) -> None:
         while True:
@@ -255,8 +250,8 @@ class Worker:
         waiting = [job for job in jobs if job.served is not None]
         while waiting:
             served = waiting[0].served
-            together = [job for job in waiting if job.served is served]
-            waiting = [job for job in waiting if job.served is not served]
+            together = [job for job in waiting if job.served is served and not job.is_alone] or waiting[:1]
+            waiting = [job for job in waiting if job not in together]
             assert served is not None
             if len(together) > 1 and served.batch_size > 1:
                 self._predict_together(served, together)
@@ -266,61 +261,66 @@ class Worker:
         for job in jobs:
             self._finish(job)
 
-    def _prepare(self, delivery: Delivery) -> _Job | None:
-        """Reads a request and finds its model, or its error; None where the broker sends it again."""
-        message = delivery.message
-        model = self._topics.model_of(message.topic)
+    def _prepare(self, delivery: Delivery) -> Job | None:
+        """A job that has its model or its error; None where there is nothing to answer."""
         if self._replies.comes_again(delivery):
-            self._figures.count_drop("redelivered")
-            self._replies.settle(delivery)
+            self._drop(delivery, "redelivered")
             return None
-        job = _Job(delivery, model, self._topics.result(model), time.monotonic())
-        try:
-            if message.response_topic is not None:
-                fault = response_topic_fault(message.response_topic, self._topics.base)
-                if fault is not None:
-                    job.request_id = request_id_of(message.payload, max_text_bytes=self._rules.max_text_bytes)
-                    raise RequestError(ErrorCode.BAD_PAYLOAD, fault)
-                job.topic = message.response_topic
-            request = parse_request(message.payload, max_text_bytes=self._rules.max_text_bytes)
-            job.request_id = request.id
-            job.served = self._find(delivery, model, request, job.begun)
-            job.request = request
-        except Exception as error:
-            self._fail(job, error)
+        job = self._reader.read(delivery, self._find, self._note_internal)
+        if job is None:
+            self._drop(delivery, "no_route")
         return job
 
-    def _find(self, delivery: Delivery, model: str, request: Request, begun: float) -> Servable:
-        entry = self._catalogue.get(model)
+    def _drop(self, delivery: Delivery, reason: str) -> None:
+        self._figures.count_drop(reason)
+        self._replies.settle(delivery)
+
+    def _find(self, job: Job) -> Servable:
+        entry = self._catalogue.get(job.model)
         if entry is None:
             raise RequestError(ErrorCode.UNKNOWN_MODEL, "there is no such model on this device")
-        if entry.served is None or model in self._faults:
+        if entry.served is None or job.model in self._faults:
             raise RequestError(ErrorCode.MODEL_UNAVAILABLE, "the model is not in service; health says why")
-        self._refuse_expired(delivery, request, begun)
+        message = job.delivery.message
+        verdict = self._guard.verdict(message.topic, message.payload)
+        if verdict is Verdict.POISON:
+            self._figures.note_error("request.poison")
+            raise RequestError(ErrorCode.INTERNAL, "this request has ended the process twice: it is not run")
+        job.is_alone = verdict is Verdict.ALONE
         return entry.served.model
 
-    def _predict(self, served: Servable, job: _Job) -> None:
+    def _predict(self, served: Servable, job: Job) -> None:
         assert job.request is not None
+        message = job.delivery.message
+        self._guard.hold([(message.topic, message.payload)])
         try:
-            self._succeed(job, served.predict(job.request.text, top_k=job.request.top_k))
+            prediction = served.predict(job.request.text, top_k=job.request.top_k)
         except Exception as error:
             self._fail(job, error)
+        else:
+            self._succeed(job, prediction)
+        finally:
+            self._guard.release()
 
-    def _predict_together(self, served: Servable, jobs: list[_Job]) -> None:
+    def _predict_together(self, served: Servable, jobs: list[Job]) -> None:
         requests = [job.request for job in jobs if job.request is not None]
+        messages = [job.delivery.message for job in jobs]
+        self._guard.hold([(message.topic, message.payload) for message in messages])
         try:
             answers = served.predict_many([r.text for r in requests], [r.top_k for r in requests])
         except Exception:
             for job in jobs:  # one of them may be to blame: it is not to take the others along
                 self._predict(served, job)
             return
+        finally:
+            self._guard.release()
         for job, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Exception):
                 self._fail(job, answer)
             else:
                 self._succeed(job, answer)
 
-    def _succeed(self, job: _Job, prediction: Prediction) -> None:
+    def _succeed(self, job: Job, prediction: Prediction) -> None:
         assert job.request is not None
         now = time.monotonic()
         total_ms = (now - job.delivery.received) * 1e3
@@ -328,39 +328,23 @@ class Worker:
         job.payload = encode_result(prediction, job.request, timing, echo_text=self._rules.echo_text)
         self._figures.count_result(job.model, total_ms, now)
 
-    def _fail(self, job: _Job, error: Exception) -> None:
+    def _fail(self, job: Job, error: Exception) -> None:
         """The peer's fault keeps its code; everything else is ours, and its message stays here."""
         if isinstance(error, RequestError):
-            if isinstance(error, PayloadError):
-                job.request_id = error.request_id
-            job.code, message = error.code, str(error)
+            job.fail(error.code, str(error))
         else:
             self._note_internal(job.model, error)
-            job.code, message = ErrorCode.INTERNAL, "the model failed on this request"
-        job.payload = encode_json(render_error(job.code, message, job.request_id))
+            job.fail(ErrorCode.INTERNAL, "the model failed on this request")
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: Job) -> None:
         if job.code is not None:
             self._figures.count_error(job.code.value)
-        self._send(job.delivery, job.topic, job.payload)
+        self._send(job)
         if self._rules.log_requests:
-            self._log_request(job.delivery, job.model, job.code, job.begun)
+            self._log_request(job)
 
-    def _refuse_expired(self, delivery: Delivery, request: Request, begun: float) -> None:
-        expiry = delivery.message.expiry_seconds
-        if request.ttl_seconds is None and expiry is None:
-            return
-        if is_expired(
-            request,
-            now=time.time(),
-            waited_seconds=begun - delivery.received,
-            message_expiry_seconds=expiry,
-            clock_synced=request.sent_at is not None and self._clock_synced(),
-        ):
-            raise RequestError(ErrorCode.EXPIRED, "the request expired before its turn")
-
-    def _send(self, delivery: Delivery, topic: str, payload: bytes) -> None:
-        message = delivery.message
+    def _send(self, job: Job) -> None:
+        message = job.delivery.message
         user: tuple[tuple[str, str], ...] = ()
         if message.traceparent is not None:
             user = (("traceparent", message.traceparent),)
@@ -368,24 +352,25 @@ class Worker:
                 user += (("tracestate", message.tracestate),)
         expiry: int | None = None
         if message.expiry_seconds is not None:
-            expiry = max(1, math.ceil(message.expiry_seconds - (time.monotonic() - delivery.received)))
-        self._replies.answer(delivery, topic, payload, user=user, expiry_seconds=expiry)
+            expiry = max(1, math.ceil(message.expiry_seconds - (time.monotonic() - job.delivery.received)))
+        self._replies.answer(job.delivery, job.topic, job.payload, user=user, expiry_seconds=expiry)
 
-    def _refuse_overload(self, delivery: Delivery) -> None:
-        message = delivery.message
-        if message.qos == 0 and self._replies.unconfirmed >= MOST_UNCONFIRMED:
-            self._figures.count_drop("flood")
-            self._replies.settle(delivery)
+    def _refuse(self, delivery: Delivery, why: str) -> None:
+        """Answers ``overloaded``; in the network thread."""
+        if delivery.message.qos == 0 and self._replies.unconfirmed >= MOST_UNCONFIRMED:
+            self._drop(delivery, "flood")
             return
-        request_id = request_id_of(message.payload, max_text_bytes=self._rules.max_text_bytes)
-        topic = self._topics.result(self._topics.model_of(message.topic))
-        if message.response_topic and response_topic_fault(message.response_topic, self._topics.base) is None:
-            topic = message.response_topic
+        job = self._reader.read_unasked(delivery)
+        if job is None:
+            self._drop(delivery, "no_route")
+            return
+        job.fail(ErrorCode.OVERLOADED, why)
         self._figures.count_error(ErrorCode.OVERLOADED.value)
-        error = render_error(ErrorCode.OVERLOADED, "the queue is full; send slower", request_id)
-        self._send(delivery, topic, encode_json(error))
+        self._send(job)
 
     def _exchange(self, swap: _Swap) -> None:
+        if self._catalogue and swap.catalogue != self._catalogue:
+            self._guard.forgive()  # another model may take the suspects well; at the start it is the same one
         self._catalogue = swap.catalogue
         self._faults = {}
         for model in swap.retired:
@@ -436,13 +421,14 @@ class Worker:
             "inference.failed", model=model, error=type(error).__name__, where=where, reason=reason
         )
 
-    def _log_request(self, delivery: Delivery, model: str, code: ErrorCode | None, begun: float) -> None:
+    def _log_request(self, job: Job) -> None:
+        received = job.delivery.received
         fields: dict[str, object] = {
-            "model": model,
-            "code": code.value if code else "ok",
-            "queue_ms": round((begun - delivery.received) * 1e3, 2),
-            "total_ms": round((time.monotonic() - delivery.received) * 1e3, 2),
+            "model": job.model,
+            "code": job.code.value if job.code else "ok",
+            "queue_ms": round((job.begun - received) * 1e3, 2),
+            "total_ms": round((time.monotonic() - received) * 1e3, 2),
         }
         if self._rules.log_text:
-            fields["payload"] = delivery.message.payload.decode("utf-8", "replace")
+            fields["payload"] = job.delivery.message.payload.decode("utf-8", "replace")
         self._log.debug("request.answered", **fields)

@@ -24,6 +24,7 @@ from tests.fakes.model import FakeModel, served
 FACTS = Facts(
     catalogue={"home": Entry("home", served(FakeModel()))},
     canary_faults={},
+    faults=(),
     directories=["/a", "/b"],
     figures=Snapshot(
         9120,
@@ -120,6 +121,23 @@ def test_a_broker_that_is_away_degrades() -> None:
     }
 
 
+def test_what_the_broker_refuses_and_what_is_impaired_is_named() -> None:
+    link = replace(FACTS.link, refusals=("it takes no answers to out/home: Not authorized",))
+    document = health_of(replace(FACTS, link=link, faults=("/var/lib/x cannot be created: Read-only",)))
+    assert document["status"] == "degraded"
+    assert document["reasons"] == [
+        "/var/lib/x cannot be created: Read-only",
+        "broker: it takes no answers to out/home: Not authorized",
+    ]
+
+
+def test_the_remedy_stands_beside_the_fault() -> None:
+    link = LinkStatus(None, 0, None, None, "Bad user name or password", hint="see mqtt.username")
+    assert health_of(replace(FACTS, link=link))["reasons"] == [
+        "broker: Bad user name or password (see mqtt.username)"
+    ]
+
+
 def test_health_stays_small_whatever_goes_wrong() -> None:
     many = {f"model{number}": Entry(f"model{number}", None, "ñ" * 5000) for number in range(300)}
     document = health_of(replace(FACTS, catalogue=many))
@@ -145,7 +163,7 @@ def test_info_is_as_the_protocol_shows_it() -> None:
         "0.3.0", "ai-edge-litert 2.3.0", "3.11.2", "Raspberry Pi 4", "Debian", {"a": {"b": 1}}
     )
     catalogue = {**FACTS.catalogue, "bad": Entry("bad", None, "x")}
-    assert json.loads(render_info(identity, catalogue)) == {
+    assert json.loads(render_info(identity, catalogue, ("restart", "self-test"))) == {
         "agent": "0.3.0",
         "protocol": 1,
         "runtime": "ai-edge-litert 2.3.0",
@@ -155,6 +173,6 @@ def test_info_is_as_the_protocol_shows_it() -> None:
         "models": {
             "home": {"version": "1.0.0", "task": "intent", "languages": ["en"], "digest": "sha256:1.0.0"}
         },
-        "operations": [],
+        "operations": ["restart", "self-test"],
         "settings": {"a": {"b": 1}},
     }

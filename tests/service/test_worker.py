@@ -10,7 +10,9 @@ from threading import Event
 import pytest
 
 from edge_agent.errors import RuntimeFailure
+from edge_agent.link.envelope import Limits
 from edge_agent.link.protocol import Delivery, Incoming
+from edge_agent.link.routes import Router
 from edge_agent.link.topics import Topics
 from edge_agent.log import configure_log
 from edge_agent.service.figures import Figures
@@ -57,8 +59,8 @@ class Bench:
         self.synced = True
         self.worker = Worker(
             self.replies,
-            Topics("edge-agent", "pi"),
-            rules or Rules(max_text_bytes=100, queue_size=4),
+            Router(Topics("edge-agent", "pi")),
+            rules or Rules(Limits(100), queue_size=4),
             self.figures,
             clock_synced=lambda: self.synced,
             on_fault=self.faults_changed.set,
@@ -123,7 +125,7 @@ def test_an_error_that_quotes_the_text_reaches_neither_answer_nor_log() -> None:
 
     log = io.StringIO()
     configure_log("debug", "json", log)
-    bench = Bench(Rules(max_text_bytes=100, queue_size=4, log_requests=True), before=fail)
+    bench = Bench(Rules(Limits(100), queue_size=4, log_requests=True), before=fail)
     bench.worker.start()
     answer = bench.ask(delivery(b"sapphire"))[0]
     bench.worker.finish(10)
@@ -137,7 +139,7 @@ def test_an_error_that_quotes_the_text_reaches_neither_answer_nor_log() -> None:
 def test_the_text_is_logged_and_echoed_when_the_owner_says_so() -> None:
     log = io.StringIO()
     configure_log("debug", "json", log)
-    rules = Rules(max_text_bytes=100, queue_size=4, log_requests=True, log_text=True, echo_text=True)
+    rules = Rules(Limits(100), queue_size=4, log_requests=True, log_text=True, echo_text=True)
     bench = Bench(rules)
     bench.worker.start()
     assert bench.ask(delivery(b"sapphire"))[0]["text"] == "sapphire"
@@ -164,7 +166,7 @@ def test_a_request_that_comes_again_is_not_worked_on_twice(bench: Bench) -> None
 
 def test_beyond_the_queue_only_what_nobody_holds_back_is_refused() -> None:
     bench = Bench()
-    accepted = [delivery(f"turn {number}".encode()) for number in range(3)]
+    accepted = [delivery(f"turn {number}".encode()) for number in range(4)]
     for one in accepted:
         bench.worker.accept(one, held_back=False)
     bench.worker.accept(delivery(b'{"text": "over", "id": "9"}', qos=0), held_back=False)
@@ -172,20 +174,22 @@ def test_beyond_the_queue_only_what_nobody_holds_back_is_refused() -> None:
     assert code_of(bench.replies.replies[0].document) == "overloaded"
     bench.worker.accept(delivery(b"held back"), held_back=True)
     bench.worker.start()
-    bench.replies.wait_for(5)
+    bench.replies.wait_for(6)
     assert bench.worker.finish(10)
-    assert bench.model.texts == ["turn 0", "turn 1", "turn 2", "held back"]
+    assert bench.model.texts == ["turn 0", "turn 1", "turn 2", "turn 3", "held back"]
 
 
 def test_an_overloaded_error_goes_to_the_response_topic_unless_that_is_forbidden() -> None:
-    bench = Bench(Rules(max_text_bytes=100, queue_size=1))
+    bench = Bench(Rules(Limits(100), queue_size=1))
+    bench.worker.accept(delivery(b"fills the queue"), held_back=True)
     for topic in ("replies/me", "edge-agent/pi/status"):
         bench.worker.accept(delivery(b"a", qos=0, response_topic=topic), held_back=False)
     assert [reply.topic for reply in bench.replies.wait_for(2)] == ["replies/me", "edge-agent/pi/out/home"]
 
 
 def test_a_flood_at_qos_0_that_outruns_the_broker_is_counted_and_no_longer_refused() -> None:
-    bench = Bench(Rules(max_text_bytes=100, queue_size=1))
+    bench = Bench(Rules(Limits(100), queue_size=1))
+    bench.worker.accept(delivery(b"fills the queue"), held_back=True)
     bench.replies.unconfirmed = MOST_UNCONFIRMED
     bench.worker.accept(delivery(b"a", qos=0), held_back=False)
     bench.worker.accept(delivery(b"b", qos=1), held_back=False)
@@ -235,7 +239,7 @@ def test_canaries_are_proof_of_life_and_no_requests(bench: Bench) -> None:
 
 
 def test_what_is_in_the_queue_is_answered_before_the_end() -> None:
-    bench = Bench(Rules(max_text_bytes=100, queue_size=100))
+    bench = Bench(Rules(Limits(100), queue_size=100))
     for number in range(50):
         bench.worker.accept(delivery(f"turn {number}".encode()), held_back=True)
     assert bench.worker.waiting == 50
@@ -254,7 +258,7 @@ def test_trace_and_expiry_go_along_with_the_answer(bench: Bench) -> None:
 
 def group_bench(before: Callable[[str], None] = lambda _: None) -> Bench:
     """A worker whose model gains from batches, with the queue filled before it starts."""
-    bench = Bench(Rules(max_text_bytes=100, queue_size=64), before)
+    bench = Bench(Rules(Limits(100), queue_size=64), before)
     bench.model.batch_size = 4
     return bench
 
@@ -303,15 +307,39 @@ def test_one_request_that_breaks_a_batch_does_not_take_the_others_along() -> Non
 
 
 def test_an_order_is_obeyed_between_the_requests_that_it_stands_between() -> None:
-    bench = group_bench()
-    other = FakeModel("second")
+    held, go_on = Event(), Event()
+
+    def hold(_: str) -> None:
+        held.set()
+        assert go_on.wait(10)
+
+    bench = group_bench(hold)
+    bench.worker.start()
+    bench.worker.accept(delivery(b"occupies the worker"), held_back=True)
+    assert held.wait(10)
     first, second = numbered(2), numbered(3)
     for one in first:
         bench.worker.accept(one, held_back=True)
-    bench.worker.swap({"home": Entry("home", served(other))})
+    bench.worker.swap({"home": Entry("home", served(FakeModel("second")))})
     for one in second:
         bench.worker.accept(one, held_back=True)
-    bench.worker.start()
-    answers = [reply.document for reply in bench.replies.wait_for(5)]
+    go_on.set()
+    answers = [reply.document for reply in bench.replies.wait_for(6)[1:]]
     assert [answer["model"] for answer in answers] == ["home", "home", "second", "second", "second"]
     assert bench.worker.finish(10)
+
+
+def test_what_was_accepted_before_the_models_were_loaded_finds_them() -> None:
+    bench = Bench()
+    unborn = Worker(
+        bench.replies,
+        Router(Topics("edge-agent", "pi")),
+        Rules(Limits(100), queue_size=4),
+        bench.figures,
+        clock_synced=lambda: True,
+    )
+    unborn.accept(delivery(b"turn on the light"), held_back=True)
+    unborn.swap({"home": Entry("home", served(bench.model))})
+    unborn.start()
+    assert bench.replies.wait_for(1)[0].document["intent"] == "turn"
+    unborn.finish(10)

@@ -26,6 +26,7 @@ class Daemon:
         device: its id.
         settings: further settings by section.
         environment: further environment variables.
+        program: Python source that runs it.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class Daemon:
         device: str = "pi-test",
         settings: dict[str, dict[str, Any]] | None = None,
         environment: dict[str, str] | None = None,
+        program: str = _PROGRAM,
     ) -> None:
+        self._program = program
         self.device = device
         self.root = f"edge-agent/{device}"
         self._log = folder / "daemon.log"
@@ -45,7 +48,11 @@ class Daemon:
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         sections: dict[str, dict[str, Any]] = {
-            "device": {"id": device},
+            "device": {
+                "id": device,
+                "state_directory": str(folder / "state"),
+                "runtime_directory": str(folder / "runtime"),
+            },
             "mqtt": {"host": "127.0.0.1", "port": port, "reconnect_max_seconds": 1, "will_delay_seconds": 0},
             "models": {"directories": [str(path) for path in models]},
             "health": {"interval_seconds": 0.2},
@@ -70,7 +77,7 @@ class Daemon:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("EDGE_AGENT_")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, "--config", str(self._config)],
+                [sys.executable, "-c", self._program, "--config", str(self._config)],
                 stderr=log,
                 stdout=log,
                 env={**inherited, **self._environment},

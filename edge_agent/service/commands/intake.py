@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 from edge_agent.link.commands import (
     Address,
@@ -44,8 +43,7 @@ class Arrival:
     @property
     def is_redelivery(self) -> bool:
         """Whether the broker says that it may have sent this before (DUP, MQTT 5.0 section 3.3.1.1)."""
-        message: Any = self.delivery.message
-        return bool(getattr(message, "dup", False))
+        return self.delivery.message.dup
 
 
 def sort(delivery: Delivery, root: str, count_drop: Callable[[str], None]) -> Arrival | None:

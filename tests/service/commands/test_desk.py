@@ -8,7 +8,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.link.protocol import Incoming
 from edge_agent.link.topics import Topics
 from edge_agent.service.commands.desk import MOST_IN_INBOX, CommandDesk
 from edge_agent.service.commands.operation import Operation, Outcome
@@ -34,13 +33,6 @@ INIT = {"status": "init"}
 
 def cmd(command_id: str, operation: str = "work") -> str:
     return f"{ROOT}/cmd/{operation}/{command_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Redelivered(Incoming):
-    """A message that the broker marks as perhaps sent before."""
-
-    dup: bool = True
 
 
 class Office:
@@ -389,7 +381,7 @@ def test_a_wish_that_the_broker_sends_again_is_not_executed_again_even_in_the_ne
     office = opened(work=work)
     office.desk.on_delivery(wish)
     office.voice.wait_final(cmd("minted-0"))
-    again = replace(wish, message=Redelivered(**asdict(wish.message)))
+    again = replace(wish, message=replace(wish.message, dup=True))
     office.desk.on_delivery(again)
     office.voice.wait_settled(again)
     after = opened(work=work)

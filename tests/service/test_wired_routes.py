@@ -1,0 +1,143 @@
+"""Routes, pools and limits through the real daemon and a real broker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.testbeds.broker import Mosquitto
+from tests.testbeds.daemon import Daemon
+from tests.testbeds.probe import Probe
+from tests.testbeds.waiting import eventually
+
+REVIEWS = {
+    "subscribe": "shop/+/reviews",
+    "text": "$.body",
+    "model": "tiny",
+    "publish": "shop/{1}/verdict",
+}
+
+
+def routed(*routes: dict[str, Any]) -> dict[str, str]:
+    return {"EDGE_AGENT_ROUTE": json.dumps(routes)}
+
+
+def test_a_foreign_payload_is_read_and_answered_where_the_route_says(
+    tmp_path: Path, broker: Mosquitto, models: Path
+) -> None:
+    with (
+        Daemon(tmp_path / "d", broker.port, (models,), environment=routed(REVIEWS)),
+        Probe(broker.port, "shop/+/verdict") as probe,
+    ):
+        probe.publish("shop/7/reviews", {"id": 12, "stars": 5, "body": "turn on the light"})
+        answer = probe.wait_for("shop/7/verdict")[0].json
+        assert (answer["model"], answer["recognized"], answer["id"]) == ("tiny", True, None)
+        probe.publish("shop/8/reviews", {"id": "r-1", "stars": 1})
+        refused = probe.wait_for("shop/8/verdict")[0].json
+        assert (refused["id"], refused["error"]["code"]) == ("r-1", "bad_payload")
+
+
+def test_a_route_that_feeds_itself_ends_the_start_with_its_name(
+    tmp_path: Path, broker: Mosquitto, models: Path
+) -> None:
+    loop = {**REVIEWS, "publish": "shop/{1}/reviews"}
+    daemon = Daemon(tmp_path / "d", broker.port, (models,), environment=routed(loop))
+    daemon.start(wait_ready=False)
+    assert daemon.wait() == 2
+    assert "shop/+/reviews" in daemon.log_text()
+
+
+@pytest.mark.parametrize("on_death", ["wait", "take_over"])
+def test_a_pool_splits_a_stream_and_each_message_is_answered_once(
+    tmp_path: Path, broker: Mosquitto, models: Path, on_death: str
+) -> None:
+    environment = routed({**REVIEWS, "share": "pool", "on_death": on_death})
+    with (
+        Daemon(tmp_path / "a", broker.port, (models,), device="a", environment=environment) as first,
+        Daemon(tmp_path / "b", broker.port, (models,), device="b", environment=environment) as second,
+        Probe(broker.port, "shop/+/verdict") as probe,
+    ):
+        ids = {str(number) for number in range(40)}
+        for number in sorted(ids, key=int):
+            probe.publish("shop/1/reviews", {"id": number, "body": "turn on the light"})
+        arrived = probe.wait_for_ids("shop/1/verdict", ids)
+        assert sorted(arrived, key=int) == sorted(ids, key=int)
+
+        def shares() -> list[int]:
+            return [len(daemon.events("request.answered")) for daemon in (first, second)]
+
+        eventually(lambda: sum(shares()) == 40, what="a line in the log for each request")
+        assert min(shares()) > 0
+
+
+def test_when_a_member_is_killed_the_others_take_over_what_comes(
+    tmp_path: Path, broker: Mosquitto, models: Path
+) -> None:
+    environment = routed({**REVIEWS, "share": "pool", "on_death": "take_over"})
+    with (
+        Daemon(tmp_path / "a", broker.port, (models,), device="a", environment=environment) as first,
+        Daemon(tmp_path / "b", broker.port, (models,), device="b", environment=environment),
+        Probe(broker.port, "shop/+/verdict") as probe,
+    ):
+        first.stop(9)
+        for number in range(20):
+            probe.publish("shop/1/reviews", {"id": str(number), "body": "turn on the light"})
+        probe.wait_for_ids("shop/1/verdict", {str(number) for number in range(20)})
+
+
+def test_what_was_handed_to_a_dead_member_waits_for_its_return(
+    tmp_path: Path, broker: Mosquitto, models: Path
+) -> None:
+    environment = routed({**REVIEWS, "share": "pool", "on_death": "wait"})
+    with (
+        Daemon(tmp_path / "a", broker.port, (models,), device="a", environment=environment) as first,
+        Probe(broker.port, "shop/+/verdict") as probe,
+    ):
+        first.send(19)  # SIGSTOP: it takes what the broker hands over, and answers nothing
+        ids = {str(number) for number in range(10)}
+        for number in sorted(ids, key=int):
+            probe.publish("shop/1/reviews", {"id": number, "body": "turn on the light"})
+        first.stop(9)
+        with Daemon(tmp_path / "b", broker.port, (models,), device="b", environment=environment):
+            probe.publish("shop/1/reviews", {"id": "new", "body": "turn on the light"})
+            first.start()
+            probe.wait_for_ids("shop/1/verdict", {*ids, "new"})
+
+
+def test_a_topic_that_brings_too_much_is_refused_and_others_are_not(
+    tmp_path: Path, broker: Mosquitto, models: Path
+) -> None:
+    settings = {"limits": {"requests_per_second": 0.001, "burst": 3}}
+    with (
+        Daemon(
+            tmp_path / "d", broker.port, (models,), settings=settings, environment=routed(REVIEWS)
+        ) as daemon,
+        Probe(broker.port, "shop/+/verdict", f"{daemon.root}/out/#") as probe,
+    ):
+        for number in range(5):
+            probe.publish("shop/1/reviews", {"id": str(number), "body": "turn on the light"})
+        answers = [message.json for message in probe.wait_for("shop/1/verdict", count=5)]
+        codes = {answer["id"]: answer.get("error", {}).get("code") for answer in answers}
+        assert codes == {"0": None, "1": None, "2": None, "3": "overloaded", "4": "overloaded"}
+        probe.publish("shop/2/reviews", {"body": "turn on the light"})
+        assert probe.wait_for("shop/2/verdict")[0].json["recognized"] is True
+
+
+def test_a_filter_of_an_earlier_life_is_no_riddle(tmp_path: Path, broker: Mosquitto, models: Path) -> None:
+    daemon = Daemon(tmp_path / "d", broker.port, (models,), environment=routed(REVIEWS))
+    with daemon:
+        daemon.stop()
+    after = Daemon(tmp_path / "d2", broker.port, (models,))  # the same device, without the route
+    with Probe(broker.port, f"{daemon.root}/#", "shop/#") as probe:
+        probe.publish("shop/1/reviews", {"body": "turn on the light"})
+        with after:
+            probe.publish(f"{after.root}/in/tiny", "turn on the light")
+            probe.wait_for(f"{after.root}/out/tiny")
+            health = probe.wait_until(
+                lambda m: m.topic == f"{after.root}/health" and b"no_route" in m.payload
+            )
+            assert health.json["dropped"]["no_route"] == 1
+            assert probe.on("shop/1/verdict") == []
