@@ -11,7 +11,9 @@ import sys
 
 import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-with atheris.instrument_imports(include=["edge_agent.link", "edge_agent.service.worker", "json"]):
+with atheris.instrument_imports(
+    include=["edge_agent.link", "edge_agent.service.reading", "edge_agent.service.worker", "json"]
+):
     from tests.fuzz.inputs import MODELS, TOPICS, Case, read_packet
     from tests.fuzz.stand import Stand
 
