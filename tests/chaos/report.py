@@ -1,4 +1,4 @@
-"""What a run says about itself: one line, the ledger as a table, and the whole history of what was violated."""
+"""What a run says about itself: one line, the ledger as a table, and the history of what was violated."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def table(outcome: Outcome) -> str:
         f"The longest pause between two attempts was set to {RECONNECT_MAX_SECONDS:g} s, the keep-alive to "
         f"{KEEPALIVE_SECONDS} s and the queue to {QUEUE_SIZE}; the first start of the daemon took "
         f"{outcome.start_seconds:.1f} s.\n\n"
-        f"| fault | times | median | p95 | worst | bound |\n|---|---|---|---|---|---|\n{recoveries}\n{skipped}"
+        f"| fault | times | median | p95 | worst | bound |\n|---|---|---|---|---|---|\n"
+        f"{recoveries}\n{skipped}"
     )
 
 
