@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Condition
 from types import TracebackType
 from typing import Any
@@ -109,6 +111,16 @@ class Visitor:
         """The first message, heard or to come, for which the function is true."""
         self._wait(lambda: any(is_it(message) for message in self.heard), "the message")
         return next(message for message in self.heard if is_it(message))
+
+    def socket(self) -> Any:
+        """Its socket, to be set as somebody slow would."""
+        return self._client.socket()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Reads nothing meanwhile: its thread waits for a lock on its way to the first message."""
+        with self._news:
+            yield
 
     def close(self) -> None:
         self._client.disconnect()
