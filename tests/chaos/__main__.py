@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.chaos.driver import Plan, run
-from tests.chaos.report import one_line, table, violations
+from tests.chaos.report import one_line, put_section, section, table, violations
 
 
 def main() -> int:
@@ -17,18 +17,20 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second, at most")
-    parser.add_argument("--report", type=Path, help="Markdown file for the ledger")
+    parser.add_argument(
+        "--report", type=Path, help="Markdown file that takes the ledger, between its marks where it has them"
+    )
     arguments = parser.parse_args()
     plan = Plan(arguments.requests, arguments.faults, arguments.seed, arguments.rate)
     outcome = run(plan, _tell)
-    ledger = table(outcome)
-    _tell(ledger)
+    _tell(table(outcome))
     found = violations(outcome)
     if found:
         _tell(found)
         _tell(outcome.daemon_log[-20_000:])
     if arguments.report is not None:
-        arguments.report.write_text(f"{one_line(outcome)}\n\n{ledger}", encoding="utf-8")
+        before = arguments.report.read_text(encoding="utf-8") if arguments.report.exists() else ""
+        arguments.report.write_text(put_section(before, section(outcome)), encoding="utf-8")
     _tell(one_line(outcome))
     return 0 if outcome.verdict.is_kept else 1
 

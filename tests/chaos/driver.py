@@ -130,14 +130,14 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Outcome:
         tell: takes a line after each fault.
     """
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="chaos-", dir=_fast_folder()) as name, ExitStack() as parts:
+    with tempfile.TemporaryDirectory(prefix="chaos-", dir=memory_folder()) as name, ExitStack() as parts:
         folder = Path(name)
         models = {
             "tiny": build_tiny_bundle(folder / "models" / "tiny"),
             "other": build_tiny_bundle(folder / "models" / "other", name="other", classify=True, seed=11),
         }
-        shared = _Run(plan, questions(models, tuple(_plain(text) for _, text, _ in SENTENCES)))
-        stage = _set_up(folder, parts, shared)
+        shared = _Run(plan, questions(models, plain_texts()))
+        stage = _set_up(folder, parts)
         askers = _askers(stage, parts, shared)
         schedule = make_schedule(plan.seed, plan.requests, plan.faults)
         skipped = {fault.kind: lack for fault in schedule if (lack := stage.lack(fault.kind))}
@@ -311,7 +311,7 @@ class _Driver:
         return shared.is_over or (shared.sent < shared.limit and len(shared.open) < MOST_OUTSTANDING)
 
 
-def _set_up(folder: Path, parts: ExitStack, shared: _Run) -> Stage:
+def _set_up(folder: Path, parts: ExitStack) -> Stage:
     broker = Mosquitto(folder / "broker", extra=("autosave_on_changes true", "autosave_interval 1"))
     parts.enter_context(broker)
     proxy = Proxy(broker.port)
@@ -336,7 +336,6 @@ def _set_up(folder: Path, parts: ExitStack, shared: _Run) -> Stage:
     )
     stage = parts.enter_context(Stage(broker, proxy, daemon, disk, clock))
     parts.enter_context(_ended(daemon))
-    del shared
     return stage
 
 
@@ -358,6 +357,11 @@ def _ended(daemon: Daemon) -> Iterator[Daemon]:
         daemon.__exit__(None, None, None)
 
 
+def plain_texts() -> tuple[str, ...]:
+    """The sentences that the tiny model was fitted to."""
+    return tuple(_plain(marked) for _, marked, _ in SENTENCES)
+
+
 def _plain(marked: str) -> str:
     """A sentence without the marks of its slots."""
     while "[" in marked:
@@ -367,6 +371,6 @@ def _plain(marked: str) -> str:
     return marked
 
 
-def _fast_folder() -> str | None:
+def memory_folder() -> str | None:
     """In memory where there is such a folder: Mosquitto writes its whole database at every change."""
     return str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None

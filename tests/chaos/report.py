@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import time
 from collections import Counter
 
 from tests.chaos.driver import KEEPALIVE_SECONDS, QUEUE_SIZE, RECONNECT_MAX_SECONDS, Outcome
 from tests.chaos.ledger import Verdict, history
 
 _MOST_VIOLATIONS = 5
+_BEGIN, _END = "<!-- ledger -->", "<!-- end of the ledger -->"
+_LONG_REQUESTS, _LONG_FAULTS = 200_000, 500
 
 
 def one_line(outcome: Outcome) -> str:
@@ -46,15 +51,43 @@ def table(outcome: Outcome) -> str:
     )
 
 
+def command(outcome: Outcome) -> str:
+    """What repeats the run."""
+    plan = outcome.plan
+    return (
+        f"python -m tests.chaos --requests {plan.requests} --faults {plan.faults} --seed {plan.seed} "
+        f"--rate {plan.per_second:g}"
+    )
+
+
+def section(outcome: Outcome) -> str:
+    """The ledger with its date, its command and its machine."""
+    plan = outcome.plan
+    is_long = plan.requests >= _LONG_REQUESTS and plan.faults >= _LONG_FAULTS
+    what = "The long run" if is_long else "A run of medium length, not the long one"
+    return (
+        f"{what}: `{command(outcome)}`, {time.strftime('%Y-%m-%d', time.gmtime())}, "
+        f"{outcome.seconds:.0f} s on {platform.machine()} with {os.cpu_count()} cores, Mosquitto as "
+        f"installed.\n\n{table(outcome)}"
+    )
+
+
+def put_section(document: str, section: str) -> str:
+    """The document with the section between its two marks; the section alone where there are none."""
+    before, begin, rest = document.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        return f"{section}\n"
+    return f"{before}{_BEGIN}\n{section.strip()}\n{_END}{after}"
+
+
 def violations(outcome: Outcome) -> str:
     """Seed, faults and the history of each request to which a promise was broken; empty where none was."""
     verdict = outcome.verdict
     if verdict.is_kept:
         return ""
-    plan = outcome.plan
     lines = [
-        f"python -m tests.chaos --requests {plan.requests} --faults {plan.faults} --seed {plan.seed} "
-        f"--rate {plan.per_second:g}",
+        command(outcome),
         *(str(fault) for fault in outcome.schedule),
     ]
     kinds = Counter(one.what for one in verdict.violations)
