@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.deploy.hardened import PASSWORD, HardenedBroker, Keys
 from tests.deploy.visitor import Visitor
 from tests.security.asking import SENTENCE, House, ask, assert_well
+from tests.testbeds.broker import HOST
 from tests.testbeds.daemon import Daemon
 
 TEXT = "geheimnis of a patient turn on the lamp"
@@ -95,6 +97,14 @@ def test_a_text_is_nowhere_but_in_the_request(house: House) -> None:
     found = files_below(house.folder)
     assert [path for path in found if path.endswith("in-hand")]  # digests of what is in hand, no text
     assert not [path for path, content in found.items() if b"geheimnis" in content]
+
+
+def test_the_daemon_speaks_to_its_broker_and_to_nobody_else(house: House) -> None:
+    process = psutil.Process(house.daemon.pid)
+    assert_well(house.crm)
+    connections = process.net_connections(kind="inet")
+    assert {(one.raddr.ip, one.raddr.port) for one in connections} == {(HOST, house.broker.port)}
+    assert not process.children()
 
 
 def test_private_keys_are_named_by_their_path_and_never_shown(house: House, keys: Keys) -> None:
