@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # program:Debian package that brings it
 TEST_PROGRAMS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients
 
-.PHONY: help demo test check format install-models test-packages clean
+.PHONY: help demo test check chaos soak fuzz format install-models test-packages clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -38,6 +38,15 @@ check: $(VENV)/.stamp-dev ## format, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+chaos: $(VENV)/.stamp-dev test-packages ## 200,000 requests under 500 faults, and the ledger (ARGS="--requests N --faults M --seed S")
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(VENV)/.stamp-dev test-packages ## a million requests, and what they leave in memory and on disk (ARGS="--requests N")
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.chaos.soak $(ARGS)
+
+fuzz: $(VENV)/.stamp-dev ## millions of hostile requests (ARGS="--inputs N --seed S")
+	@$(BIN)/python -m tests.fuzz.long $(ARGS)
 
 format: $(VENV)/.stamp-dev ## put the code into the house's format
 	@$(BIN)/ruff format .

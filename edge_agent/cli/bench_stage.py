@@ -116,7 +116,7 @@ def _side(
         asker = life.enter_context(Asker(BrokerAddress(stage.HOST, port), topics, protocol=protocol))
         with pinned(core):
             command = [sys.executable, "-m", *module, "--config", str(config)]
-            process = life.enter_context(stage._child(command, log))
+            process = life.enter_context(stage.child(command, log))
         wait_online(asker, log)
         yield Side(process.pid, asker, topics)
 

@@ -34,7 +34,7 @@ def evaluate(
 ) -> None:
     """Judge a bundle on a recipe's dev or test split, as its report does.
 
-    The same functions, the device's own runtime, 95 % bootstrap intervals;
+    The same functions, the device's own runtime, 95 % intervals;
     by language and by data set.
 
     [bold]Example[/]

@@ -133,7 +133,7 @@ def evaluate(
 
     Intent accuracy looks at the best guess of in-scope sentences, accepted or
     not; slot F1 is micro-averaged over (name, exact slice); intervals are
-    95 % by bootstrap.
+    95 % by bootstrap, of few sentences Wilson's.
 
     [bold]Example[/]
       edge-agent model eval --model home --data en.dev.jsonl --data es.dev.jsonl

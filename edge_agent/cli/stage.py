@@ -77,7 +77,7 @@ def broker(folder: Path, port: int) -> Iterator[str]:
     else:
         hint = "sudo apt install mosquitto, or pip install 'edge-agent[demo]'"
         raise SettingsError("there is neither Mosquitto nor amqtt on this machine", hint=hint)
-    with _child(command, folder / "broker.log") as process:
+    with child(command, folder / "broker.log") as process:
         _wait(lambda: _listens(port), process, folder / "broker.log", name)
         yield name
 
@@ -87,12 +87,13 @@ def daemon(folder: Path, port: int, device: str, bundle: Path) -> Iterator[subpr
     """``edge-agentd`` with settings of its own, on the broker at ``port``, serving one bundle."""
     config = folder / "config.toml"
     config.write_text(
-        f'[device]\nid = "{device}"\n'
+        f'[device]\nid = "{device}"\nstate_directory = {json.dumps(str(folder / "state"))}\n'
+        f"runtime_directory = {json.dumps(str(folder / 'runtime'))}\n"
         f'[mqtt]\nhost = "{HOST}"\nport = {port}\n'
         f"[models]\ndirectories = {json.dumps([str(bundle.resolve())])}\n"
         '[log]\nlevel = "warning"\nformat = "text"\n'
     )
-    with _child(
+    with child(
         [sys.executable, "-m", "edge_agent.service.agent", "--config", str(config)], folder / "daemon.log"
     ) as process:
         yield process
@@ -106,7 +107,7 @@ def last_lines(log: Path) -> str:
 
 
 @contextmanager
-def _child(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def child(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A child in a session of its own, so that the terminal's Ctrl-C reaches only this program."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EDGE_AGENT_")}
     with log.open("wb") as output:

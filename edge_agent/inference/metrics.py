@@ -20,16 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.inference.intervals import Interval, draws_of, f1_interval, ratio_interval, share_interval
+
 SlotPair = tuple[str, str]
 """A slot's name and the exact slice of the text that fills it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Ends of a bootstrap interval, as shares 0..1."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +120,12 @@ def slot_scores(
         return None
     right, wrong, missed = (int(total) for total in counts.sum(axis=0))
     numerators = 2 * counts[:, 0]
+    bootstrap = ratio_interval(numerators, numerators + counts[:, 1] + counts[:, 2], seed=seed)
     return SlotScores(
         precision=_ratio(right, right + wrong),
         recall=_ratio(right, right + missed),
         f1=_ratio(2 * right, 2 * right + wrong + missed),
-        f1_interval=ratio_interval(numerators, numerators + counts[:, 1] + counts[:, 2], seed=seed),
+        f1_interval=f1_interval(right, wrong, missed, bootstrap),
         right=right,
         wrong=wrong,
         missed=missed,
@@ -146,7 +141,7 @@ def summarize(outcomes: Iterable[Outcome], *, seed: int = 0) -> Summary:
     return Summary(
         in_scope=len(inside),
         intent_accuracy=share(hits),
-        intent_accuracy_interval=ratio_interval(hits, [1] * len(hits), seed=seed) if hits else None,
+        intent_accuracy_interval=share_interval(hits, seed=seed) if hits else None,
         in_scope_accepted=share(row.recognized for row in inside),
         out_of_scope=len(outside),
         out_of_scope_accepted=share(row.recognized for row in outside),
@@ -169,40 +164,12 @@ def macro_f1(pairs: Iterable[tuple[str, str]], *, seed: int = 0, rounds: int = 1
     kinds = sorted(cells)
     counts = np.asarray([cells[kind] for kind in kinds], np.float64)
     classes = sorted({expected for expected, _ in kinds})
-    draws = np.vstack([counts[None, :], _draws(counts, rounds, seed)])
+    draws = np.vstack([counts[None, :], draws_of(counts, rounds, seed)])
     scores = np.stack([_class_f1(draws, kinds, name) for name in classes])
     means = np.nanmean(scores, axis=0)
     low, high = np.quantile(means[1:], [0.025, 0.975])
     by_class = {name: float(score) for name, score in zip(classes, scores[:, 0], strict=True)}
     return MacroF1(float(means[0]), Interval(float(low), float(high)), by_class)
-
-
-def ratio_interval(
-    numerators: Sequence[float] | np.ndarray,
-    denominators: Sequence[float] | np.ndarray,
-    *,
-    level: float = 0.95,
-    rounds: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval of sum(numerators) / sum(denominators) over sentences.
-
-    Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, section 13.3. Accuracy has hits over
-    ones, F1 has 2·right over 2·right + wrong + missed. Sentences with the same pair of numbers are drawn
-    together, which gives the same distribution and needs memory for the different pairs only.
-
-    Raises:
-        ValueError: no sentences, or lists of different length.
-    """
-    tops, bottoms = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
-    if not len(tops) or tops.shape != bottoms.shape:
-        raise ValueError("a bootstrap interval needs equally many numerators and denominators, at least one")
-    kinds, counts = np.unique(np.stack([tops, bottoms], axis=1), axis=0, return_counts=True)
-    draws = _draws(counts.astype(np.float64), rounds, seed)
-    sums = draws @ kinds[:, 1]
-    ratios = np.divide(draws @ kinds[:, 0], sums, out=np.zeros(rounds), where=sums > 0)
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
 
 
 def latency(milliseconds: Sequence[float]) -> Latency:
@@ -216,12 +183,6 @@ def latency(milliseconds: Sequence[float]) -> Latency:
     values = np.asarray(milliseconds, np.float64)
     p50, p90, p99 = (float(value) for value in np.percentile(values, [50, 90, 99]))
     return Latency(len(values), float(values.mean()), p50, p90, p99, float(values.max()))
-
-
-def _draws(counts: NDArray[np.float64], rounds: int, seed: int) -> NDArray[np.float64]:
-    """How often each kind of sentence is drawn when as many as there are are drawn again, [rounds, kinds]."""
-    total = int(counts.sum())
-    return np.random.default_rng(seed).multinomial(total, counts / total, size=rounds).astype(np.float64)
 
 
 def _class_f1(draws: NDArray[np.float64], kinds: Sequence[tuple[str, str]], name: str) -> NDArray[np.float64]:

@@ -64,6 +64,7 @@ class Link:
         reconnect_max_seconds: longest pause after a lost link; None for that of the policy.
         tree: topic above all topics of this device; in words, no other topic is named.
         canary: topic by which the link proves that the broker delivers to it; None to believe it.
+        given_up: filters that an earlier life subscribed to, to be taken back where the session is resumed.
         policy: pauses and bounds.
         name: of the thread.
         clock: monotonic seconds.
@@ -84,6 +85,7 @@ class Link:
         reconnect_max_seconds: float | None = None,
         tree: str = "",
         canary: str | None = None,
+        given_up: tuple[str, ...] = (),
         policy: LinkPolicy | None = None,
         name: str = "link",
         clock: Callable[[], float] = time.monotonic,
@@ -96,6 +98,7 @@ class Link:
         self._address = address
         self._options = options
         self._subscriptions = tuple(Subscription(one) if isinstance(one, str) else one for one in wanted)
+        self._given_up = given_up
         self._receiver = receiver
         self._pauses = policy.pauses
         if reconnect_max_seconds is not None:
@@ -272,6 +275,8 @@ class Link:
             self._options = replace(self._options, client_id=accepted.client_id)
         self._intake.begin(self._connection, self._number)
         self._troubles.begin()
+        if accepted.session_resumed and self._given_up:
+            self._connection.unsubscribe(self._given_up)
         lacking = {one: accepted.lacks(one) for one in self._subscriptions}
         for one, lack in lacking.items():
             if lack is not None:

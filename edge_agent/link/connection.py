@@ -174,6 +174,11 @@ class Connection:
         with self._lock:
             self._asked[self._client.ask_for(asked)] = asked
 
+    def unsubscribe(self, filters: tuple[str, ...]) -> None:
+        """Takes back what an earlier life asked for."""
+        with self._lock:
+            self._client.give_up(filters)
+
     def publish(
         self,
         topic: str,

@@ -1,9 +1,9 @@
-"""CONNACK, SUBACK and DISCONNECT read, and SUBSCRIBE written, by hand. Pure.
+"""CONNACK, SUBACK and DISCONNECT read, SUBSCRIBE and UNSUBSCRIBE written, by hand. Pure.
 
 A broker's reason code that paho does not know is an assertion that fails inside it, and U+FEFF in a reason
 string makes it hang up (MQTT 5.0 section 1.5.4 allows it). Here an odd code is a refusal with its number.
 
-Source: OASIS MQTT 5.0, sections 3.2, 3.8, 3.9 and 3.14; MQTT 3.1.1, the same sections.
+Source: OASIS MQTT 5.0, sections 3.2, 3.8 to 3.10 and 3.14; MQTT 3.1.1, the same sections.
 """
 
 from __future__ import annotations
@@ -115,6 +115,15 @@ def write_subscribe(mid: int, subscriptions: tuple[Subscription, ...], *, is_v5:
         options = 1 | one.no_local << 2 | 1 << 3 | one.retained.value << 4 if is_v5 else 1
         body += len(name).to_bytes(2, "big") + name + bytes((options,))
     return b"\x82" + write_integer(len(body)) + body
+
+
+def write_unsubscribe(mid: int, filters: tuple[str, ...], *, is_v5: bool) -> bytes:
+    """An UNSUBSCRIBE (MQTT 5.0 section 3.10)."""
+    body = mid.to_bytes(2, "big") + (b"\x00" if is_v5 else b"")
+    for one in filters:
+        name = one.encode()
+        body += len(name).to_bytes(2, "big") + name
+    return b"\xa2" + write_integer(len(body)) + body
 
 
 def _properties(packet: bytes, position: int) -> tuple[dict[int, int], dict[int, str]]:

@@ -15,7 +15,13 @@ from paho.mqtt.properties import Properties
 
 from edge_agent.errors import BrokerError
 from edge_agent.link.address import BrokerAddress
-from edge_agent.link.control import read_connack, read_disconnect, read_suback, write_subscribe
+from edge_agent.link.control import (
+    read_connack,
+    read_disconnect,
+    read_suback,
+    write_subscribe,
+    write_unsubscribe,
+)
 from edge_agent.link.protocol import MQTT_5, Accepted, ConnectOptions, Incoming, Subscription, Will
 from edge_agent.link.refusal import MUTE_HINT, Refusal, unsupported
 from edge_agent.link.tls import check_pins, in_words, make_context
@@ -26,6 +32,8 @@ _CONNACK = 0x20
 _PUBLISH = 0x30
 _PUBACK = 0x40
 _SUBSCRIBE = 0x82
+_UNSUBSCRIBE = 0xA2
+_UNSUBACK = 0xB0
 _SUBACK = 0x90
 _PINGRESP = 0xD0
 _DISCONNECT = 0xE0
@@ -181,6 +189,11 @@ class PahoClient(mqtt.Client):
         self._packet_queue(_SUBSCRIBE, packet)
         return mid
 
+    def give_up(self, filters: tuple[str, ...]) -> None:
+        """Unsubscribes; that the broker says so is not waited for."""
+        packet = write_unsubscribe(self._mid_generate(), filters, is_v5=self._protocol == mqtt.MQTTv5)
+        self._packet_queue(_UNSUBSCRIBE, packet)
+
     def send_publish(
         self, topic: bytes, payload: bytes, retain: bool, properties: bytes | None, may_wait: bool
     ) -> int:
@@ -300,8 +313,8 @@ class PahoClient(mqtt.Client):
             if kind == _SUBACK:
                 self._events.on_suback(*read_suback(packet, is_v5=self._protocol == mqtt.MQTTv5))
                 return mqtt.MQTT_ERR_SUCCESS
-            if kind == _PINGRESP:
-                return self._handle_pingresp()
+            if kind in (_UNSUBACK, _PINGRESP):
+                return self._handle_pingresp() if kind == _PINGRESP else mqtt.MQTT_ERR_SUCCESS
             if kind == _DISCONNECT and self._protocol == mqtt.MQTTv5:
                 self._events.on_goodbye(read_disconnect(packet))
         except MalformedPacketError:

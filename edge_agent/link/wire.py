@@ -80,6 +80,8 @@ def read_publish(header: int, body: bytes | bytearray, *, is_v5: bool) -> Incomi
             position += length
         if position > len(packet):
             raise MalformedPacketError("a PUBLISH is too short")
+        if b"\0" in topic or (qos and not mid):
+            raise MalformedPacketError("a PUBLISH has a topic with U+0000, or no packet identifier")
         return Incoming(
             topic=topic.decode(),
             payload=packet[position:],

@@ -45,6 +45,7 @@ from edge_agent.service.notify import Notifier
 from edge_agent.service.places import find_places, make_places
 from edge_agent.service.poison import PoisonGuard
 from edge_agent.service.signals import RELOADING, captured_signals, die_of
+from edge_agent.service.subscribed import Subscribed
 from edge_agent.service.worker import Rules, Worker
 from edge_agent.settings import (
     Settings,
@@ -113,8 +114,9 @@ class Agent:
             runtime_directory=settings.device.runtime_directory,
         )
         self._router = router_of(settings)
-        self._link = Links(settings, password, self._router, self)
         self._guard = self._open_guard()
+        self._subscribed = Subscribed(self._places.state, self._router.filters.wait)
+        self._link = Links(settings, password, self._router, self, self._subscribed.before)
         self._worker = self._make_worker()
         self._record = CommandStore(self._places.state)
         self._desk = self._make_desk(recent or RecentEvents())
@@ -182,6 +184,8 @@ class Agent:
                 next_pulse = now + pulse
             if event == RELOADING:
                 self._reload()
+            elif event == _LINK_CHANGED and self._link.status().connected_seconds is not None:
+                self._subscribed.came_up()
             elif event is not None and (event > 0 or event == RESTARTING):
                 return event
             if event is not None or now >= next_health:

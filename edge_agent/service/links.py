@@ -35,9 +35,17 @@ class Links:
         password: of the broker, or None.
         router: what to subscribe to.
         receiver: who takes what arrives.
+        before: filters of the persistent session that earlier lives subscribed to.
     """
 
-    def __init__(self, settings: Settings, password: str | None, router: Router, receiver: Receiver) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        password: str | None,
+        router: Router,
+        receiver: Receiver,
+        before: tuple[str, ...] = (),
+    ) -> None:
         mqtt = settings.mqtt
         topics = Topics(mqtt.base_topic, settings.device.id)
         address = BrokerAddress.from_settings(mqtt, password)
@@ -61,6 +69,7 @@ class Links:
             reconnect_max_seconds=mqtt.reconnect_max_seconds,
             tree=topics.root,
             canary=topics.canary,
+            given_up=tuple(one for one in before if one not in filters.wait),
             policy=policy,
         )
         self._pool: Link | None = None

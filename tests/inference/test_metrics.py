@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from edge_agent.inference import metrics
+from edge_agent.inference import intervals, metrics
 from edge_agent.inference.metrics import Outcome
 
 PAIRS = st.lists(
@@ -87,14 +87,14 @@ def test_f1_lies_between_precision_and_recall(
 @given(st.lists(st.booleans(), min_size=1, max_size=200))
 def test_the_interval_is_within_0_and_1_and_the_same_each_time(hits: list[bool]) -> None:
     ones = [1] * len(hits)
-    interval = metrics.ratio_interval(hits, ones)
+    interval = intervals.ratio_interval(hits, ones)
     assert 0.0 <= interval.low <= interval.high <= 1.0
-    assert interval == metrics.ratio_interval(hits, ones)
+    assert interval == intervals.ratio_interval(hits, ones)
 
 
 def test_the_interval_of_a_share_is_that_of_the_normal_approximation() -> None:
     hits = [True] * 900 + [False] * 100
-    interval = metrics.ratio_interval(hits, [1] * 1000, rounds=5000)
+    interval = intervals.ratio_interval(hits, [1] * 1000, rounds=5000)
     assert interval.low == pytest.approx(0.9 - 1.96 * np.sqrt(0.09 / 1000), abs=0.002)
     assert interval.high == pytest.approx(0.9 + 1.96 * np.sqrt(0.09 / 1000), abs=0.002)
 
@@ -102,7 +102,7 @@ def test_the_interval_of_a_share_is_that_of_the_normal_approximation() -> None:
 @pytest.mark.parametrize(("tops", "bottoms"), [([], []), ([1], [1, 1])])
 def test_an_interval_of_nothing_is_an_error(tops: list[float], bottoms: list[float]) -> None:
     with pytest.raises(ValueError, match="bootstrap"):
-        metrics.ratio_interval(tops, bottoms)
+        intervals.ratio_interval(tops, bottoms)
 
 
 def test_the_interval_is_that_of_drawing_each_sentence_by_itself() -> None:
@@ -111,7 +111,7 @@ def test_the_interval_is_that_of_drawing_each_sentence_by_itself() -> None:
     tops = np.minimum(bottoms, generator.integers(0, 9, size=300))
     drawn = generator.integers(0, 300, size=(4000, 300))
     low, high = np.quantile(tops[drawn].sum(axis=1) / bottoms[drawn].sum(axis=1), [0.025, 0.975])
-    interval = metrics.ratio_interval(tops, bottoms, rounds=4000)
+    interval = intervals.ratio_interval(tops, bottoms, rounds=4000)
     assert interval.low == pytest.approx(low, abs=0.004)
     assert interval.high == pytest.approx(high, abs=0.004)
 

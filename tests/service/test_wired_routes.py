@@ -126,11 +126,30 @@ def test_a_topic_that_brings_too_much_is_refused_and_others_are_not(
         assert probe.wait_for("shop/2/verdict")[0].json["recognized"] is True
 
 
-def test_a_filter_of_an_earlier_life_is_no_riddle(tmp_path: Path, broker: Mosquitto, models: Path) -> None:
+def test_a_route_that_was_taken_out_of_the_settings_takes_nothing_from_its_pool(
+    tmp_path: Path, broker: Mosquitto, models: Path
+) -> None:
+    pooled = routed({**REVIEWS, "share": "pool"})
+    with Daemon(tmp_path / "a", broker.port, (models,), device="a", environment=pooled) as daemon:
+        daemon.stop()
+    with (
+        Daemon(tmp_path / "a", broker.port, (models,), device="a") as without,
+        Daemon(tmp_path / "b", broker.port, (models,), device="b", environment=pooled),
+        Probe(broker.port, "shop/#") as probe,
+    ):
+        without.stop()
+        without.start()
+        ids = {str(number) for number in range(10)}
+        for number in sorted(ids):
+            probe.publish("shop/1/reviews", {"id": number, "body": "turn on the light"})
+        probe.wait_for_ids("shop/1/verdict", ids)
+
+
+def test_a_filter_that_nobody_remembers_is_no_riddle(tmp_path: Path, broker: Mosquitto, models: Path) -> None:
     daemon = Daemon(tmp_path / "d", broker.port, (models,), environment=routed(REVIEWS))
     with daemon:
         daemon.stop()
-    after = Daemon(tmp_path / "d2", broker.port, (models,))  # the same device, without the route
+    after = Daemon(tmp_path / "d2", broker.port, (models,))  # the same device, with another state folder
     with Probe(broker.port, f"{daemon.root}/#", "shop/#") as probe:
         probe.publish("shop/1/reviews", {"body": "turn on the light"})
         with after:

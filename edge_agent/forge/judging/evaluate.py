@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.forge.data.examples import OUT_OF_SCOPE, UNLABELLED, Example
-from edge_agent.forge.judging.intervals import f1_interval, share_interval
 from edge_agent.inference.decode import decide, decode_slots
+from edge_agent.inference.intervals import share_interval
 from edge_agent.inference.manifest import Calibration
 from edge_agent.inference.metrics import (
-    Interval,
     Outcome,
     SlotPair,
     macro_f1,
@@ -161,7 +160,6 @@ def _group_figures(
     inside = [outcome for outcome in outcomes if outcome.expected is not None]
     outside = [answer for example, answer in pairs if example.label == OUT_OF_SCOPE]
     found["accepted_accuracy"] = share(o.recognized and o.best == o.expected for o in inside)
-    found["intent_accuracy_interval"] = _share_with_interval([o.best == o.expected for o in inside])[1]
     found["out_of_scope_recall"], found["out_of_scope_recall_interval"] = _share_with_interval(
         [not answer.recognized for answer in outside]
     )
@@ -209,9 +207,7 @@ def _answered_spans(answer: Answer) -> list[SlotPair]:
 
 
 def _slot_figures(prefix: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    counts = (scores["right"], scores["wrong"], scores["missed"])
-    interval = asdict(f1_interval(*counts, Interval(**scores["f1_interval"])))
-    return {f"{prefix}_{name}": value for name, value in {**scores, "f1_interval": interval}.items()}
+    return {f"{prefix}_{name}": value for name, value in scores.items()}
 
 
 def _macro_figures(pairs: Sequence[tuple[Example, Answer]], labels: Sequence[str]) -> dict[str, Any]:

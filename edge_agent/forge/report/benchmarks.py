@@ -33,7 +33,8 @@ _INTRODUCTION = """\
 Runs of the recipes in `models/recipes`, judged by `edge-agent forge` with the code and the runtime of the
 device. A **teacher** is the fine-tuned encoder, a **student** a smaller one that learned from it, **low-bit**
 one whose training simulated fewer bits. Every figure is of the file as it serves, but for the rows `float32`.
-Brackets hold 95 % bootstrap intervals. Models, thresholds and settings were chosen on dev; nothing was chosen
+Brackets hold 95 % bootstrap intervals; a share of fewer than 100 sentences, or of 0 or 100 %, has Wilson's.
+Models, thresholds and settings were chosen on dev; nothing was chosen
 on a test split. The linear classifier over n-grams, trained on the same sentences, is the floor."""
 _LEGEND = """\
 *Accuracy* is over the sentences in scope, all labels competing; *span F1* over (name, exact place) in all of

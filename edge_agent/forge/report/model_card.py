@@ -65,7 +65,8 @@ def _figures(found: Mapping[str, Any]) -> list[str]:
     own = found["models"][found["model"]["ship"]]
     lines = [
         f"{short_scheme(own['scheme'])} on {found['provenance'].get('runtime', 'the device runtime')}; "
-        "brackets hold 95 % bootstrap intervals. Accuracy looks at the best guess over the sentences in "
+        "brackets hold 95 % bootstrap intervals; a share of fewer than 100 sentences, or of 0 or 100 %, has "
+        "Wilson's. Accuracy looks at the best guess over the sentences in "
         "scope. Span F1 is "
         "micro-averaged over (name, exact place) in all of them; gated, over what the device would answer. "
         "Thresholds were chosen on dev; nothing was chosen on test.",

@@ -62,7 +62,8 @@ def render_report(found: Found, plots: Mapping[str, str]) -> str:
         f"{found['data']['labels']} labels, {found['data']['slots']} slots. "
         f"The model that ships is **{model['ship']}**.",
         "",
-        "Brackets hold 95 % bootstrap intervals over sentences. *Accuracy* looks at the best guess over the "
+        "Brackets hold 95 % bootstrap intervals over sentences; a share of fewer than 100 sentences, or of 0 "
+        "or 100 %, has Wilson's. *Accuracy* looks at the best guess over the "
         "sentences in scope, all labels competing. *Span F1* counts (name, exact place) in every sentence in "
         "scope, as the seqeval/CoNLL convention of the literature does; *gated* counts only what the device "
         "would answer, so that the slots of a sentence that it does not recognise are missed. Thresholds and "

@@ -7,9 +7,14 @@ import pytest
 
 from edge_agent.forge.data.examples import Example, Span
 from edge_agent.forge.judging.evaluate import Reading, decided, figures
-from edge_agent.forge.judging.intervals import f1_interval, share_interval, wilson_interval
+from edge_agent.inference.intervals import (
+    Interval,
+    f1_interval,
+    ratio_interval,
+    share_interval,
+    wilson_interval,
+)
 from edge_agent.inference.manifest import Calibration
-from edge_agent.inference.metrics import Interval, ratio_interval
 from edge_agent.types import Slot
 
 

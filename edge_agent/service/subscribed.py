@@ -1,0 +1,59 @@
+"""What the broker may still hold for this device: the filters that its persistent session subscribed to.
+
+A session outlives the settings. A route that was taken out of them would go on bringing messages, and a
+shared one would go on taking its part of a pool's stream for nobody. So the filters lie in the state folder:
+those of earlier lives are taken back on every connection, until one came up without them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edge_agent.files import write_atomic
+from edge_agent.link.envelope import encode_json
+from edge_agent.log import get_logger
+
+FILE_NAME = "subscriptions.json"
+_MOST = 256
+_PRIVATE = 0o600
+
+
+class Subscribed:
+    """The record; written only when it changes.
+
+    Args:
+        folder: the device's state directory.
+        wanted: filters of this life.
+    """
+
+    def __init__(self, folder: Path, wanted: tuple[str, ...]) -> None:
+        self._path = folder / FILE_NAME
+        self._wanted = wanted
+        self._written = self._read()
+        self.before = self._written
+        """Filters of earlier lives and of this one; garbage in the file is none."""
+        self._write(tuple(dict.fromkeys((*wanted, *self.before)))[:_MOST])
+
+    def came_up(self) -> None:
+        """A connection came up, and with it the broker took back what is not wanted."""
+        self._write(self._wanted)
+
+    def _read(self) -> tuple[str, ...]:
+        try:
+            filters = json.loads(self._path.read_bytes())["filters"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return ()
+        if not isinstance(filters, list) or not all(isinstance(one, str) and one for one in filters):
+            return ()
+        return tuple(filters[:_MOST])
+
+    def _write(self, filters: tuple[str, ...]) -> None:
+        if filters == self._written:
+            return
+        try:
+            write_atomic(self._path, encode_json({"filters": list(filters)}), mode=_PRIVATE)
+        except OSError as error:
+            get_logger().warning("subscriptions.unrecorded", reason=error.strerror or type(error).__name__)
+            return
+        self._written = filters
