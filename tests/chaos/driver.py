@@ -122,12 +122,15 @@ class _Run:
             self.news.notify_all()
 
 
-def run(plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Outcome:
+def run(
+    plan: Plan, tell: Callable[[str], None] = lambda _: None, schedule: tuple[Fault, ...] | None = None
+) -> Outcome:
     """Runs a plan; the same seed meets the same faults at the same requests.
 
     Args:
         plan: what to do.
         tell: takes a line after each fault.
+        schedule: None for that of the seed.
     """
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-", dir=memory_folder()) as name, ExitStack() as parts:
@@ -139,7 +142,7 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Outcome:
         shared = _Run(plan, questions(models, plain_texts()))
         stage = _set_up(folder, parts)
         askers = _askers(stage, parts, shared)
-        schedule = make_schedule(plan.seed, plan.requests, plan.faults)
+        schedule = schedule or make_schedule(plan.seed, plan.requests, plan.faults)
         skipped = {fault.kind: lack for fault in schedule if (lack := stage.lack(fault.kind))}
         driver = _Driver(stage, shared, askers, [one for one in schedule if one.kind not in skipped], tell)
         start_seconds = driver.drive()

@@ -124,7 +124,7 @@ class Stage:
         conditions = _conditions(fault)
         if conditions is not None:
             self.proxy.set(conditions)
-        if fault.kind in (Kind.LINK_CUT, Kind.LINK_MUTE):
+        if fault.kind in (Kind.LINK_CUT, Kind.LINK_HUNG_UP):
             self.proxy.cut()
         elif fault.kind is Kind.LINK_RESET:
             self.proxy.reset()
@@ -185,8 +185,8 @@ def _conditions(fault: Fault) -> Conditions | None:
     """How the link is during a fault; None where the link is not what suffers."""
     if fault.kind is Kind.LINK_CUT:
         return Conditions(is_refusing=True)
-    if fault.kind is Kind.LINK_MUTE:
-        return Conditions(is_mute=True)
+    if fault.kind is Kind.LINK_HUNG_UP:
+        return Conditions(hang_ups=int(fault.strength))
     if fault.kind is Kind.LINK_FREEZE:
         return Conditions(is_frozen=True)
     if fault.kind is Kind.LINK_TRICKLE:

@@ -100,6 +100,8 @@ class Broken:
     what: str
 
 
+_AROUND_SECONDS = 5.0
+
 Event = Sent | Confirmed | Resent | Answered | Forgotten | Began | Whole | Recovered | Broken
 
 
@@ -187,8 +189,9 @@ class _Account:
 class _Book:
     """Reads the events once, in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: dict[int, int]) -> None:
         self.accounts: dict[int, _Account] = {}
+        self._ranks = ranks
         self.kinds: dict[int, Kind] = {}
         self.whole: dict[int, Whole] = {}
         self.recovered: dict[int, float] = {}
@@ -236,28 +239,33 @@ class _Book:
             account.right += 1
         else:
             account.wrong += 1
-        if account.answers == 1 and not account.resent:
-            self._judge_order(event.request, account.stream)
+        rank = self._ranks.get(event.request)
+        if account.answers == 1 and not account.resent and rank is not None:
+            self._judge_order(event.request, rank, account.stream)
 
-    def _judge_order(self, request: int, stream: str) -> None:
-        """First answers come in the order of sending; one that was sent twice has no place in it."""
-        if self._is_quiet and request < self._highest_in_quiet.get(stream, -1):
+    def _judge_order(self, request: int, rank: int, stream: str) -> None:
+        """First answers come in the order in which the broker took the requests, which is that of its PUBACKs.
+
+        One that was sent twice has no place in it.
+        """
+        if self._is_quiet and rank < self._highest_in_quiet.get(stream, -1):
             self.disorders.append(request)
-        elif request < self._highest.get(stream, -1):
+        elif rank < self._highest.get(stream, -1):
             self.disorders_at_faults += 1
-        self._highest[stream] = max(request, self._highest.get(stream, -1))
+        self._highest[stream] = max(rank, self._highest.get(stream, -1))
         if self._is_quiet:
-            self._highest_in_quiet[stream] = max(request, self._highest_in_quiet.get(stream, -1))
+            self._highest_in_quiet[stream] = max(rank, self._highest_in_quiet.get(stream, -1))
 
 
-def settle(events: Iterable[Event], rules: Rules) -> Verdict:
+def settle(events: Sequence[Event], rules: Rules) -> Verdict:
     """The verdict on a run.
 
     Args:
         events: in the order in which they happened.
         rules: what is allowed.
     """
-    book = _Book()
+    confirmations = [event.request for event in events if isinstance(event, Confirmed)]
+    book = _Book({request: rank for rank, request in enumerate(confirmations)})
     for event in events:
         book.read(event)
     accounts = book.accounts
@@ -303,12 +311,11 @@ def settle(events: Iterable[Event], rules: Rules) -> Verdict:
 def history(events: Iterable[Event], request: int) -> list[str]:
     """What happened to one request, and the faults around it, one line each."""
     mine = [event for event in events if getattr(event, "request", request) == request]
-    spans = [event.at for event in mine if hasattr(event, "request")]
-    first, last = (min(spans), max(spans)) if spans else (0.0, 0.0)
+    moments = [event.at for event in mine if hasattr(event, "request")]
     return [
         f"{event.at:10.3f} {event}"
         for event in mine
-        if hasattr(event, "request") or first - 5.0 <= event.at <= last + 30.0
+        if hasattr(event, "request") or any(abs(event.at - at) <= _AROUND_SECONDS for at in moments)
     ]
 
 

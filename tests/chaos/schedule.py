@@ -19,7 +19,7 @@ class Kind(Enum):
     BROKER_TERM = "broker restarted"
     BROKER_KILL = "broker killed"
     LINK_CUT = "link cut, new ones refused"
-    LINK_MUTE = "link cut, new ones hung up on"
+    LINK_HUNG_UP = "link cut, new ones hung up on"
     LINK_RESET = "link reset"
     LINK_FREEZE = "link frozen"
     LINK_TRICKLE = "link trickles"
@@ -39,8 +39,8 @@ class Fault:
         kind: what is done.
         after_requests: it begins once so many requests were sent.
         seconds: until all is as before; 0 where the kind ends by itself.
-        strength: bytes a second of a trickle; seconds of a delay or of a clock jump; of a full disk 1 where
-            the agent is killed and started again meanwhile.
+        strength: bytes a second of a trickle; seconds of a delay or of a clock jump; so many connections that
+            are hung up on; of a full disk 1 where the agent is killed and started again meanwhile.
     """
 
     index: int
@@ -58,6 +58,7 @@ class Fault:
 
 
 _JUMPS_SECONDS = (-31_536_000.0, -3_600.0, -5.0, 5.0, 3_600.0, 31_536_000.0)
+_HANG_UPS = (1.0, 2.0, 3.0, 1000.0)  # after one, the agent has tried MQTT 5 and goes on with 3.1.1
 _AT_ONCE = frozenset({Kind.AGENT_DESERTED, Kind.LINK_RESET})
 _LONG_FREEZE_EVERY = 5
 _BEYOND_KEEPALIVE_SECONDS = 12.0
@@ -109,6 +110,8 @@ def _strength(kind: Kind, random: Random) -> float:
         return round(0.05 + 0.25 * drawn, 3)
     if kind is Kind.CLOCK_JUMP:
         return _JUMPS_SECONDS[int(drawn * len(_JUMPS_SECONDS))]
+    if kind is Kind.LINK_HUNG_UP:
+        return _HANG_UPS[int(drawn * len(_HANG_UPS))]
     if kind is Kind.DISK_FULL:
         return float(drawn < 0.5)
     return 0.0

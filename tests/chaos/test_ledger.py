@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import pytest
 
@@ -44,11 +44,11 @@ def fault(index: int, kind: Kind, at: float, *, recovery_seconds: float = 1.0) -
     ]
 
 
-def verdict(events: Iterable[Event], rules: Rules = RULES) -> Verdict:
+def verdict(events: Sequence[Event], rules: Rules = RULES) -> Verdict:
     return settle(events, rules)
 
 
-def broken(events: Iterable[Event], rules: Rules = RULES) -> list[str]:
+def broken(events: Sequence[Event], rules: Rules = RULES) -> list[str]:
     return [violation.what for violation in settle(events, rules).violations]
 
 
@@ -111,6 +111,12 @@ def test_answers_out_of_order_between_two_faults_are_a_violation() -> None:
     assert [(one.what, one.request) for one in settled.violations] == [
         ("answered out of order between faults", 0)
     ]
+
+
+def test_the_order_is_that_in_which_the_broker_took_the_requests() -> None:
+    sent = [Sent(0, 0, "v5 tiny"), Sent(1, 1, "v5 tiny"), Confirmed(2, 1)]
+    assert verdict([*sent, Answered(5, 1), Confirmed(6, 0), Answered(7, 0)]).is_kept
+    assert verdict([*sent, Answered(5, 0), Confirmed(6, 0), Answered(7, 1)]).disorders == 1
 
 
 def test_answers_of_two_models_or_requesters_may_overtake_each_other() -> None:

@@ -34,14 +34,14 @@ class Conditions:
         bytes_per_second: trickle; 0 for no limit.
         delay_seconds: of each chunk.
         is_refusing: new connections are refused by the kernel.
-        is_mute: new connections are accepted and hung up on at once.
+        hang_ups: so many new connections are accepted and hung up on at once.
     """
 
     is_frozen: bool = False
     bytes_per_second: float = 0.0
     delay_seconds: float = 0.0
     is_refusing: bool = False
-    is_mute: bool = False
+    hang_ups: int = 0
 
 
 GOOD = Conditions()
@@ -69,6 +69,7 @@ class Proxy:
         self.carried = 0
         self._upstream_port = upstream_port
         self._conditions = GOOD
+        self._hang_ups_left = 0
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -147,6 +148,7 @@ class Proxy:
         assert self._thawed is not None
         assert self._changed is not None
         self._conditions = conditions
+        self._hang_ups_left = conditions.hang_ups
         self._changed.set()
         self._changed = asyncio.Event()
         if conditions.is_frozen:
@@ -160,7 +162,8 @@ class Proxy:
             await self._listen()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._conditions.is_mute:
+        if self._hang_ups_left > 0:
+            self._hang_ups_left -= 1
             writer.close()
             return
         try:
