@@ -244,7 +244,7 @@ class _Book:
             self._judge_order(event.request, rank, account.stream)
 
     def _judge_order(self, request: int, rank: int, stream: str) -> None:
-        """First answers come in the order in which the broker took the requests, which is that of its PUBACKs.
+        """First answers come in the order of the broker's PUBACKs, in which it took the requests.
 
         One that was sent twice has no place in it.
         """

@@ -114,7 +114,7 @@ def test_answers_out_of_order_between_two_faults_are_a_violation() -> None:
 
 
 def test_the_order_is_that_in_which_the_broker_took_the_requests() -> None:
-    sent = [Sent(0, 0, "v5 tiny"), Sent(1, 1, "v5 tiny"), Confirmed(2, 1)]
+    sent: list[Event] = [Sent(0, 0, "v5 tiny"), Sent(1, 1, "v5 tiny"), Confirmed(2, 1)]
     assert verdict([*sent, Answered(5, 1), Confirmed(6, 0), Answered(7, 0)]).is_kept
     assert verdict([*sent, Answered(5, 0), Confirmed(6, 0), Answered(7, 1)]).disorders == 1
 
