@@ -82,9 +82,12 @@ def check_settings(config: Path | None) -> tuple[Finding, Settings | None]:
     """The settings can be read, whole."""
     from edge_agent.settings import DEFAULT_PATH, load_settings, read_password
 
+    from edge_agent.service.links import router_of
+
     try:
         settings = load_settings(config)
         read_password(settings.mqtt)
+        router_of(settings)
     except EdgeAgentError as error:
         return Finding("settings", State.PROBLEM, str(error), error.hint or "mend the settings file"), None
     source = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else "no settings file, all defaults")
