@@ -80,9 +80,8 @@ def judge_platform(python: tuple[int, int], system: str, machine: str, descripti
 
 def check_settings(config: Path | None) -> tuple[Finding, Settings | None]:
     """The settings can be read, whole."""
-    from edge_agent.settings import DEFAULT_PATH, load_settings, read_password
-
     from edge_agent.service.links import router_of
+    from edge_agent.settings import DEFAULT_PATH, load_settings, read_password
 
     try:
         settings = load_settings(config)
