@@ -40,6 +40,7 @@ MOST_OUTSTANDING = 256
 _ANSWERS_IN_FLIGHT = 20  # of the link: ConnectOptions.inflight
 _DURING_FAULT = 0.6  # of the requests up to the next fault; the rest proves the recovery
 _STALL_SECONDS = 120.0
+_PATIENCE_SECONDS = 10.0
 _LINGER_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
 _SHARED_MEMORY = Path("/dev/shm")
@@ -96,6 +97,7 @@ class _Run:
     limit: int = 0
     is_over: bool = False
     open: dict[int, float] = field(default_factory=dict)
+    forgotten: set[int] = field(default_factory=set)
     last_answer: tuple[int, float] | None = None
 
     def question(self, number: int) -> Question:
@@ -109,6 +111,8 @@ class _Run:
                 self.open[event.request] = event.at
             elif isinstance(event, Confirmed):
                 self.confirmed += 1
+            elif isinstance(event, Forgotten):
+                self.forgotten.add(event.request)
             elif isinstance(event, Answered) and event.is_right:
                 since = self.open.pop(event.request, None)
                 if since is not None:
@@ -252,7 +256,12 @@ class _Driver:
     def _finish(self) -> None:
         shared = self._run
         self._wait_for(lambda: shared.sent >= shared.plan.requests, "the last request")
-        self._wait_for(lambda: shared.confirmed >= shared.sent and not shared.open, "the last answer")
+        self._wait_for(
+            lambda: shared.confirmed >= shared.sent and shared.open.keys() <= shared.forgotten,
+            "the last answer",
+        )
+        with shared.news:  # what a killed broker forgot may come by an answer that was under way
+            shared.news.wait_for(lambda: not shared.open, _PATIENCE_SECONDS)
         self._sleep(_LINGER_SECONDS)
 
     def _wait_for(self, is_it: Callable[[], bool], what: str) -> bool:

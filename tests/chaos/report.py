@@ -11,7 +11,6 @@ from tests.chaos.driver import KEEPALIVE_SECONDS, QUEUE_SIZE, RECONNECT_MAX_SECO
 from tests.chaos.ledger import Verdict, history
 
 _MOST_VIOLATIONS = 5
-_BEGIN, _END = "<!-- ledger -->", "<!-- end of the ledger -->"
 _LONG_REQUESTS, _LONG_FAULTS = 200_000, 500
 
 
@@ -72,13 +71,14 @@ def section(outcome: Outcome) -> str:
     )
 
 
-def put_section(document: str, section: str) -> str:
-    """The document with the section between its two marks; the section alone where there are none."""
-    before, begin, rest = document.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+def put_section(document: str, section: str, name: str = "ledger") -> str:
+    """The document with the section between the marks of its name; the section alone where there are none."""
+    first, last = f"<!-- {name} -->", f"<!-- end of the {name} -->"
+    before, begin, rest = document.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
         return f"{section}\n"
-    return f"{before}{_BEGIN}\n{section.strip()}\n{_END}{after}"
+    return f"{before}{first}\n{section.strip()}\n{last}{after}"
 
 
 def violations(outcome: Outcome) -> str:

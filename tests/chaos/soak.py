@@ -28,6 +28,7 @@ import psutil
 from tests.chaos.asker import Asker, Question, questions
 from tests.chaos.driver import memory_folder, plain_texts
 from tests.chaos.ledger import Answered, Event, Sent
+from tests.chaos.report import put_section
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.daemon import Daemon
 from tests.tiny_bundle import build_tiny_bundle
@@ -236,7 +237,9 @@ def main() -> int:
     """Runs, prints and judges."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
-    requests = parser.parse_args().requests
+    parser.add_argument("--report", type=Path, help="Markdown file that takes the figures, between its marks")
+    arguments = parser.parse_args()
+    requests = arguments.requests
     with (
         tempfile.TemporaryDirectory(prefix="soak-") as name,
         tempfile.TemporaryDirectory(prefix="soak-", dir=memory_folder()) as memory,
@@ -258,7 +261,13 @@ def main() -> int:
         faults = faults_of(samples, changed, writes)
         if soak.counter.wrong:
             faults.append(f"{soak.counter.wrong} wrong answers")
-        sys.stdout.write(report(samples, changed, writes, requests / seconds))
+    figures = report(samples, changed, writes, requests / seconds)
+    sys.stdout.write(figures)
+    if arguments.report is not None:
+        before = arguments.report.read_text(encoding="utf-8") if arguments.report.exists() else ""
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        text = f"`python -m tests.chaos.soak --requests {requests}`, {date}:\n\n{figures}"
+        arguments.report.write_text(put_section(before, text, "soak"), encoding="utf-8")
     sys.stdout.write("\n".join(["", *(f"FAULT: {fault}" for fault in faults), ""]))
     return 1 if faults else 0
 
