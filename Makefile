@@ -19,8 +19,8 @@ TORCH ?= torch==2.13.0
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# program:Debian package that brings it
-TEST_PROGRAMS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients
+# program:Debian packages that bring it, joined by +
+TEST_PROGRAMS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl strace:strace shellcheck:shellcheck cc:gcc+libc6-dev
 
 .PHONY: help demo test check chaos soak fuzz format install-models test-packages clean
 
@@ -87,7 +87,7 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml
 test-packages:
 	@missing=''; export PATH="$$PATH:/usr/sbin"; \
 	for pair in $(TEST_PROGRAMS); do \
-		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
+		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $$(tr + " " <<<"$${pair##*:}")"; \
 	done; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ]; then sudo=''; else sudo='sudo -n'; fi; \

@@ -47,7 +47,7 @@ def configure_log(
     """
     out = stream or sys.stderr
     as_text = style == "text" or (style == "auto" and out.isatty())
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+    renderer: Any = structlog.processors.JSONRenderer(default=str)
     if as_text:
         renderer = structlog.dev.ConsoleRenderer(
             colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback

@@ -30,7 +30,6 @@ MAX_CONTAINERS = 64
 _MAX_REASON_CHARACTERS = 500
 _MAX_TTL_SECONDS = 366 * 86_400.0
 _OURS = re.compile(rb'\{"status":"(executing|successful|failed)"')
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Status(str, Enum):
@@ -171,7 +170,7 @@ def render_report(report: Report, most_bytes: int = MAX_STATE_BYTES) -> bytes:
 
 def quoted(name: str) -> str:
     """A name that a stranger chose, fit for a message: short and printable."""
-    shown = _UNPRINTABLE.sub("?", name)
+    shown = "".join(one if one.isprintable() else "?" for one in name)
     return shown if len(shown) <= 64 else shown[:63] + "…"
 
 

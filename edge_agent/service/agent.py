@@ -13,18 +13,15 @@ import argparse
 import gc
 import json
 import os
-import platform
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event
-from typing import Any
 
 from edge_agent import __version__
-from edge_agent.errors import EdgeAgentError, RuntimeFailure, SettingsError
+from edge_agent.errors import EdgeAgentError
 from edge_agent.link.envelope import Limits
 from edge_agent.link.protocol import MQTT_5, Delivery
 from edge_agent.link.topics import Topics
@@ -35,37 +32,26 @@ from edge_agent.service.commands.operations import standard_operations
 from edge_agent.service.commands.policy import Clocks
 from edge_agent.service.commands.recent import RecentEvents
 from edge_agent.service.commands.selftest import Parts
-from edge_agent.service.commands.store import CommandStore
 from edge_agent.service.figures import Figures
-from edge_agent.service.health import Facts, Identity, render_health, render_info
 from edge_agent.service.links import Links, router_of
 from edge_agent.service.machine import Machine
 from edge_agent.service.models import BundleLoader, Catalogue, Loader, load_catalogue
 from edge_agent.service.notify import Notifier
-from edge_agent.service.places import find_places, make_places
-from edge_agent.service.poison import PoisonGuard
+from edge_agent.service.premises import Premises
+from edge_agent.service.reporter import Reporter
 from edge_agent.service.signals import RELOADING, captured_signals, die_of
-from edge_agent.service.subscribed import Subscribed
 from edge_agent.service.worker import Rules, Worker
-from edge_agent.settings import (
-    Settings,
-    environment_folders,
-    load_settings,
-    public_settings,
-    read_password,
-)
+from edge_agent.settings import Settings, load_settings, public_settings, read_password
 
 FIRST_CANARY_SECONDS = 20.0
 FINISH_SECONDS = 20.0
 DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
 COMMANDS_SECONDS = 5.0
-_STALE_INTERVALS = 3
 _EXTEND_MICROSECONDS = 30_000_000
 _LINK_CHANGED = 0
 _CANARY_CHANGED = -1
 RESTARTING = -2
-_GUARD_FILE = "in-hand"
 _TOPIC_AND_PROPERTIES_BYTES = 1024
 
 
@@ -103,22 +89,20 @@ class Agent:
         self._log = get_logger()
         self._events: SimpleQueue[int] = SimpleQueue()
         self._catalogue: Catalogue = {}
-        self._begun = time.monotonic()
         self._canaries = 0
-        self._faults: list[str] = []
-        self._last_health = b"{}"
-        self._places = find_places(
-            environment_folders(),
-            settings.device.id,
-            state_directory=settings.device.state_directory,
-            runtime_directory=settings.device.runtime_directory,
-        )
         self._router = router_of(settings)
-        self._guard = self._open_guard()
-        self._subscribed = Subscribed(self._places.state, self._router.filters.wait)
-        self._link = Links(settings, password, self._router, self, self._subscribed.before)
+        self._premises = Premises(settings, self._router.filters.wait, self._figures)
+        self._link = Links(settings, password, self._router, self, self._premises.subscribed.before)
         self._worker = self._make_worker()
-        self._record = CommandStore(self._places.state)
+        self._reporter = Reporter(
+            settings,
+            self._machine,
+            self._figures,
+            self._link,
+            self._worker,
+            faults=lambda: self._premises.faults,
+            pulse_seconds=max(settings.health.interval_seconds, self._notifier.watchdog_seconds or 0.0),
+        )
         self._desk = self._make_desk(recent or RecentEvents())
 
     def run(self) -> int:
@@ -163,7 +147,9 @@ class Agent:
         self._link.announce(self._topics.status, b"online")
         _freeze_garbage()
         self._notifier.send("READY=1", self._status_line())
-        self._log.info("agent.ready", models=sorted(self._catalogue), seconds=self._age())
+        self._log.info(
+            "agent.ready", models=sorted(self._catalogue), seconds=round(self._reporter.age_seconds, 3)
+        )
 
     def _serve(self) -> int:
         pulse = self._settings.health.interval_seconds
@@ -185,7 +171,7 @@ class Agent:
             if event == RELOADING:
                 self._reload()
             elif event == _LINK_CHANGED and self._link.status().connected_seconds is not None:
-                self._subscribed.came_up()
+                self._premises.subscribed.came_up()
             elif event is not None and (event > 0 or event == RESTARTING):
                 return event
             if event is not None or now >= next_health:
@@ -207,7 +193,7 @@ class Agent:
         drained = self._link.drain(DRAIN_SECONDS)
         self._link.leave((self._topics.status, b"offline"), LEAVE_SECONDS)
         if finished:
-            self._guard.close()
+            self._premises.guard.close()
             for entry in self._catalogue.values():
                 if entry.served is not None:
                     entry.served.model.close()
@@ -250,71 +236,15 @@ class Agent:
         self._canaries += 1
         return self._worker.canary(self._canaries - 1)
 
-    def _age(self) -> float:
-        return round(time.monotonic() - self._begun, 3)
-
     def _status_line(self) -> str:
         serving = [f"{e.name} {e.served.version}" for e in self._catalogue.values() if e.served]
         return f"STATUS=serving {', '.join(serving)}" if serving else "STATUS=no model can be served"
 
     def _tell_info(self) -> None:
-        self._link.announce(
-            self._topics.info, render_info(self._identity(), self._catalogue, self._desk.operations)
-        )
-
-    def _identity(self) -> Identity:
-        return Identity(
-            version=__version__,
-            runtime=_runtime_name(),
-            python=platform.python_version(),
-            board=self._machine.board(),
-            os=self._machine.operating_system(),
-            settings=public_settings(self._settings),
-        )
+        self._link.announce(self._topics.info, self._reporter.info(self._catalogue, self._desk.operations))
 
     def _tell_health(self) -> None:
-        self._last_health = self._health()
-        self._link.announce(self._topics.health, self._last_health)
-
-    def _health(self) -> bytes:
-        interval = max(self._settings.health.interval_seconds, self._notifier.watchdog_seconds or 0.0)
-        return render_health(
-            Facts(
-                catalogue=self._catalogue,
-                canary_faults=self._worker.faults,
-                directories=[str(path) for path in self._settings.models.directories],
-                faults=(*self._faults, *filter(None, [self._record.fault])),
-                figures=self._figures.snapshot(self._link.dropped),
-                stale_after_seconds=_STALE_INTERVALS * interval,
-                queue=self._worker.waiting,
-                link=self._link.status(),
-                load=self._machine.load(),
-                now=time.time(),
-                clock_synced=self._machine.clock_synced(),
-                boot_id=self._machine.boot_id(),
-                uptime_seconds=time.monotonic() - self._begun,
-                pid=os.getpid(),
-            )
-        )
-
-    def _open_guard(self) -> PoisonGuard:
-        """The folders of this device, and what the last process had in hand when it died."""
-        try:
-            make_places(self._places)
-        except SettingsError as error:
-            self._note_fault(str(error))
-        guard = PoisonGuard.open(self._places.runtime / _GUARD_FILE)
-        if guard.fault is not None:
-            self._note_fault(guard.fault)
-        if guard.crash is not None:
-            self._figures.note_error("process.crashed")
-            self._log.error("agent.crashed_before", reason=guard.crash.signal, suspected=guard.suspected)
-        return guard
-
-    def _note_fault(self, fault: str) -> None:
-        """Something is broken that the daemon goes on without: ``health`` names it."""
-        self._faults.append(fault)
-        self._log.warning("agent.impaired", reason=fault)
+        self._link.announce(self._topics.health, self._reporter.health(self._catalogue))
 
     def _make_worker(self) -> Worker:
         settings = self._settings
@@ -332,7 +262,7 @@ class Agent:
             ),
             self._figures,
             clock_synced=self._machine.clock_synced,
-            guard=self._guard,
+            guard=self._premises.guard,
             on_fault=lambda: self._events.put(_CANARY_CHANGED),
         )
 
@@ -344,12 +274,12 @@ class Agent:
                 sentences=self._longest_golden,
                 link=self._link.status,
                 clock_synced=self._machine.clock_synced,
-                state=self._places.state,
+                state=self._premises.places.state,
             ),
             Sources(
                 settings=lambda: public_settings(self._settings),
-                health=lambda: _object(self._last_health),
-                identity=lambda: _object(render_info(self._identity(), self._catalogue, ())),
+                health=lambda: json.loads(self._reporter.last_health),
+                identity=lambda: json.loads(self._reporter.info(self._catalogue)),
                 events=recent,
             ),
             request_restart=lambda: self._events.put(RESTARTING),
@@ -358,7 +288,7 @@ class Agent:
         return CommandDesk(
             self._link,
             self._topics,
-            self._record,
+            self._premises.record,
             operations,
             Clocks(is_synced=self._machine.clock_synced),
             count_drop=self._figures.count_drop,
@@ -372,25 +302,11 @@ class Agent:
         return max((len(e.served.canaries) for e in self._catalogue.values() if e.served), default=0)
 
 
-def _object(document: bytes) -> Mapping[str, Any]:
-    content: dict[str, Any] = json.loads(document)
-    return content
-
-
 def _freeze_garbage() -> None:
     """Spares the garbage collector all that lives as long as the daemon: 100,000 objects, 20 ms a round."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def _runtime_name() -> str | None:
-    from edge_agent.inference.runtime import runtime_info
-
-    try:
-        return str(runtime_info())
-    except RuntimeFailure:
-        return None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -424,7 +424,7 @@ class Worker:
     def _log_request(self, job: Job) -> None:
         received = job.delivery.received
         fields: dict[str, object] = {
-            "model": job.model,
+            "model": job.model if job.model.isprintable() else ascii(job.model),
             "code": job.code.value if job.code else "ok",
             "queue_ms": round((job.begun - received) * 1e3, 2),
             "total_ms": round((time.monotonic() - received) * 1e3, 2),

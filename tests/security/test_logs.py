@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from tests.security.asking import REQUESTS, House, ask, assert_well
 
 MARK = "geheimnis"
@@ -92,10 +90,6 @@ def test_commands_leave_nothing_in_the_log(house: House) -> None:
     assert_log_is_whole(house)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="log.py writes JSON with ensure_ascii=False: U+2028 and U+202E of a topic stand in it raw",
-)
 def test_direction_marks_and_line_separators_in_topics_are_escaped(house: House) -> None:
     """MQTT allows them in topics; raw they would let a stranger reorder or split lines in a log viewer."""
     ask(house.crm, "x", topic="edge-agent/pi-1/in/\u202etxt\u2028forged")

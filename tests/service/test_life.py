@@ -50,7 +50,7 @@ def test_status_info_and_health_are_retained(daemon: Daemon, broker: Mosquitto) 
     assert info.json["models"]["tiny"]["version"] == "1.0.0"
     assert info.json["models"]["tiny"]["digest"].startswith("sha256:")
     assert info.json["protocol"] == 1
-    assert info.json["settings"]["device"] == {"id": "pi-test"}
+    assert info.json["settings"]["device"]["id"] == "pi-test"
     assert health.json["mqtt"]["protocol"] == 5
     assert health.json["reasons"] == []
     assert health.json["models"]["tiny"]["state"] == "serving"
