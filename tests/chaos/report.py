@@ -50,6 +50,12 @@ def table(outcome: Outcome) -> str:
     )
 
 
+def machine() -> str:
+    """The machine, and how busy it is with other work, too."""
+    load = os.getloadavg()[1]
+    return f"{platform.machine()} with {os.cpu_count()} cores (load of all that ran there: {load:.1f})"
+
+
 def command(outcome: Outcome) -> str:
     """What repeats the run."""
     plan = outcome.plan
@@ -66,8 +72,7 @@ def section(outcome: Outcome) -> str:
     what = "The long run" if is_long else "A run of medium length, not the long one"
     return (
         f"{what}: `{command(outcome)}`, {time.strftime('%Y-%m-%d', time.gmtime())}, "
-        f"{outcome.seconds:.0f} s on {platform.machine()} with {os.cpu_count()} cores, Mosquitto as "
-        f"installed.\n\n{table(outcome)}"
+        f"{outcome.seconds:.0f} s on {machine()}, Mosquitto as installed.\n\n{table(outcome)}"
     )
 
 

@@ -28,7 +28,7 @@ import psutil
 from tests.chaos.asker import Asker, Question, questions
 from tests.chaos.driver import memory_folder, plain_texts
 from tests.chaos.ledger import Answered, Event, Sent
-from tests.chaos.report import put_section
+from tests.chaos.report import machine, put_section
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.daemon import Daemon
 from tests.tiny_bundle import build_tiny_bundle
@@ -266,7 +266,7 @@ def main() -> int:
     if arguments.report is not None:
         before = arguments.report.read_text(encoding="utf-8") if arguments.report.exists() else ""
         date = time.strftime("%Y-%m-%d", time.gmtime())
-        text = f"`python -m tests.chaos.soak --requests {requests}`, {date}:\n\n{figures}"
+        text = f"`python -m tests.chaos.soak --requests {requests}`, {date}, on {machine()}:\n\n{figures}"
         arguments.report.write_text(put_section(before, text, "soak"), encoding="utf-8")
     sys.stdout.write("\n".join(["", *(f"FAULT: {fault}" for fault in faults), ""]))
     return 1 if faults else 0
