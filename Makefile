@@ -40,10 +40,10 @@ check: $(VENV)/.stamp-dev ## format, lint and types
 	@$(BIN)/mypy
 
 chaos: $(VENV)/.stamp-dev test-packages ## 200,000 requests under 500 faults, and the ledger (ARGS="--requests N --faults M --seed S")
-	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.chaos $(ARGS)
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.chaos --report docs/reliability.md $(ARGS)
 
 soak: $(VENV)/.stamp-dev test-packages ## a million requests, and what they leave in memory and on disk (ARGS="--requests N")
-	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.chaos.soak $(ARGS)
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.chaos.soak --report docs/reliability.md $(ARGS)
 
 fuzz: $(VENV)/.stamp-dev ## millions of hostile requests (ARGS="--inputs N --seed S")
 	@$(BIN)/python -m tests.fuzz.long $(ARGS)

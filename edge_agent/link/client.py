@@ -46,6 +46,7 @@ from edge_agent.link.wire import pack_publish
 from edge_agent.log import get_logger
 
 _HANDSHAKE_SECONDS = 10.0
+_HANG_UPS_OF_3_1_1 = 3
 _LONGEST_WAIT_SECONDS = 5.0
 _USUAL_PACKET_BYTES = 65_536
 _FLOODED = "the broker sends more than we can hold"
@@ -132,6 +133,8 @@ class Link:
         self._accepted: Accepted | None = None
         self._since: float | None = None
         self._came_up = False
+        self._mutes = 0
+        self._knows_5 = False
         self._fault: str | None = "not connected yet"
         self._hint: str | None = None
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -357,7 +360,7 @@ class Link:
         try:
             connection.open()
             self._serve(connection)
-            outcome = _outcome(connection, self._came_up)
+            outcome = self._second_thoughts(connection, _outcome(connection, self._came_up))
             if outcome is not Outcome.WRONG_PROTOCOL and not self._came_up:
                 self._note_fault(*_why_not(connection))
         except BrokerError as error:
@@ -432,6 +435,21 @@ class Link:
         if is_new and not self._leaving.is_set():
             self._log.warning("mqtt.unreachable", reason=fault, hint=hint)
             self._receiver.on_link_change()
+
+    def _second_thoughts(self, connection: Connection, outcome: Outcome) -> Outcome:
+        """Does not take a mere hang-up for a refusal of MQTT 5, unless it comes again and again.
+
+        A broker that restarts behind a proxy hangs up without an answer, too; and a request of MQTT 5 that
+        is delivered over 3.1.1 has lost its response topic, so that its answer goes astray.
+        """
+        if connection.was_answered:
+            self._mutes = 0
+            self._knows_5 = self._knows_5 or (self._came_up and connection.options.protocol == MQTT_5)
+        elif outcome is Outcome.WRONG_PROTOCOL:
+            self._mutes += 1
+            if self._knows_5 or self._mutes < _HANG_UPS_OF_3_1_1:
+                return Outcome.UNREACHABLE
+        return outcome
 
     def _choose_protocol(self, outcome: Outcome) -> bool:
         """Sets the protocol of the next attempt; returns whether that is to follow at once.
