@@ -19,11 +19,12 @@ import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event
+from typing import TextIO, cast
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 from edge_agent.link.envelope import Limits
-from edge_agent.link.protocol import MQTT_5, Delivery
+from edge_agent.link.protocol import Delivery
 from edge_agent.link.topics import Topics
 from edge_agent.log import configure_log, get_logger
 from edge_agent.service.commands.desk import CommandDesk
@@ -33,13 +34,14 @@ from edge_agent.service.commands.policy import Clocks
 from edge_agent.service.commands.recent import RecentEvents
 from edge_agent.service.commands.selftest import Parts
 from edge_agent.service.figures import Figures
+from edge_agent.service.lasting import LastingStream
 from edge_agent.service.links import Links, router_of
 from edge_agent.service.machine import Machine
 from edge_agent.service.models import BundleLoader, Catalogue, Loader, load_catalogue
 from edge_agent.service.notify import Notifier
 from edge_agent.service.premises import Premises
 from edge_agent.service.reporter import Reporter
-from edge_agent.service.signals import RELOADING, captured_signals, die_of
+from edge_agent.service.signals import RELOADING, STOPPING, captured_signals, die_of
 from edge_agent.service.worker import Rules, Worker
 from edge_agent.settings import Settings, load_settings, public_settings, read_password
 
@@ -115,7 +117,7 @@ class Agent:
             self._start()
             stop = self._serve()
             self._stop(stop)
-        return stop
+        return self._overruled() or stop  # now that no further signal is put into the queue
 
     # Receiver of the link, in its thread
 
@@ -124,7 +126,7 @@ class Agent:
         if self._desk.takes(delivery.message.topic):
             self._desk.on_delivery(delivery)
             return
-        self._worker.accept(delivery, held_back=delivery.message.qos > 0 and self._link.protocol == MQTT_5)
+        self._worker.accept(delivery, held_back=self._link.holds_back(delivery))
 
     def on_link_change(self) -> None:
         """Wakes the main thread, which tells it in ``health``."""
@@ -217,6 +219,13 @@ class Agent:
         self._log.info("agent.reloaded", models=sorted(self._catalogue))
 
     # Small steps
+
+    def _overruled(self) -> int | None:
+        """The signal that came while the daemon was ending: it ends a restart, too."""
+        while (event := self._next_event(0.0)) is not None:
+            if event in STOPPING:
+                return event
+        return None
 
     def _next_event(self, deadline: float) -> int | None:
         try:
@@ -317,15 +326,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", metavar="FILE", type=Path, help="settings file (TOML)")
     parser.add_argument("--version", action="version", version=f"edge-agentd {__version__}")
     arguments = parser.parse_args(argv)
+    log = cast(TextIO, LastingStream(sys.stderr))
     try:
         settings = load_settings(arguments.config)
         recent = RecentEvents()
-        configure_log(settings.log.level, settings.log.format, watch=recent)
+        configure_log(settings.log.level, settings.log.format, log, watch=recent)
         agent = Agent(settings, read_password(settings.mqtt), recent=recent)
     except EdgeAgentError as error:
         return _complain(error)
     stop = agent.run()
-    sys.stderr.flush()
+    log.flush()
     if stop == RESTARTING:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # ourselves, as we were called
     die_of(stop)

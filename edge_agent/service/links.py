@@ -14,6 +14,7 @@ from edge_agent.link.address import BrokerAddress
 from edge_agent.link.client import Link
 from edge_agent.link.policy import LinkPolicy
 from edge_agent.link.protocol import (
+    MQTT_5,
     ConnectOptions,
     Delivery,
     LinkStatus,
@@ -92,10 +93,10 @@ class Links:
         for link in self._all:
             link.start()
 
-    @property
-    def protocol(self) -> int:
-        """The protocol of the main link, ``MQTT_5`` or ``MQTT_3_1_1``."""
-        return self._main.protocol
+    def holds_back(self, delivery: Delivery) -> bool:
+        """Whether the broker obeys Receive Maximum for such a request, so that no more come than may."""
+        link = self._main if self._pool is None or delivery.link is not self._pool else self._pool
+        return delivery.message.qos > 0 and link.protocol == MQTT_5
 
     @property
     def max_packet_bytes(self) -> int:
@@ -114,7 +115,8 @@ class Links:
     @property
     def dropped(self) -> Counter[str]:
         """What was not handed on, by reason."""
-        return sum((link.dropped for link in self._all), Counter[str]())
+        # Copies: the network threads add reasons, and a copy is made in one step.
+        return sum((link.dropped.copy() for link in self._all), Counter[str]())
 
     def announce(self, topic: str, payload: bytes) -> None:
         """Publishes retained state now and on every later connection, the newest only."""

@@ -59,7 +59,8 @@ class Premises:
     @property
     def faults(self) -> list[str]:
         """What is broken, in words, for ``health``."""
-        return [*self._faults, *([] if self.record.fault is None else [self.record.fault])]
+        later = (self.record.fault, self.subscribed.fault)
+        return [*self._faults, *(fault for fault in later if fault is not None)]
 
     def _note(self, fault: str) -> None:
         self._faults.append(fault)

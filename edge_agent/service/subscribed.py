@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from edge_agent.errors import SettingsError
 from edge_agent.files import write_atomic
 from edge_agent.link.envelope import encode_json
+from edge_agent.link.protocol import Subscription
 from edge_agent.log import get_logger
 
 FILE_NAME = "subscriptions.json"
 _MOST = 256
+_LONGEST = 65_535
 _PRIVATE = 0o600
 
 
@@ -25,10 +28,14 @@ class Subscribed:
     Args:
         folder: the device's state directory.
         wanted: filters of this life.
+
+    Attributes:
+        fault: why it could not be written last time, in words; or None.
     """
 
     def __init__(self, folder: Path, wanted: tuple[str, ...]) -> None:
         self._path = folder / FILE_NAME
+        self.fault: str | None = None
         self._wanted = wanted
         self._written = self._read()
         self.before = self._written
@@ -44,9 +51,9 @@ class Subscribed:
             filters = json.loads(self._path.read_bytes())["filters"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ()
-        if not isinstance(filters, list) or not all(isinstance(one, str) and one for one in filters):
+        if not isinstance(filters, list):
             return ()
-        return tuple(filters[:_MOST])
+        return tuple(one for one in filters[:_MOST] if _is_filter(one))
 
     def _write(self, filters: tuple[str, ...]) -> None:
         if filters == self._written:
@@ -54,6 +61,19 @@ class Subscribed:
         try:
             write_atomic(self._path, encode_json({"filters": list(filters)}), mode=_PRIVATE)
         except OSError as error:
-            get_logger().warning("subscriptions.unrecorded", reason=error.strerror or type(error).__name__)
+            reason = error.strerror or type(error).__name__
+            self.fault = f"the record of subscriptions cannot be written: {reason}"
+            get_logger().warning("subscriptions.unrecorded", reason=reason)
             return
-        self._written = filters
+        self._written, self.fault = filters, None
+
+
+def _is_filter(value: object) -> bool:
+    """Whether a broker can be asked to give it up; at one that is no filter it would hang up, each time."""
+    if not isinstance(value, str):
+        return False
+    try:
+        Subscription(value)
+        return len(value.encode()) <= _LONGEST
+    except (SettingsError, UnicodeEncodeError):
+        return False

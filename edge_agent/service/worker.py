@@ -165,12 +165,18 @@ class Worker:
         if message.retain:
             self._figures.count_drop("retained")
             self._replies.settle(delivery)
-        elif self._limiter is not None and not self._limiter.allows(message.topic, delivery.received):
+        elif self._is_too_fast(delivery):
             self._refuse(delivery, "too many requests on this topic; send slower")
         elif held_back or self._queue.qsize() < self._rules.queue_size:
             self._queue.put(delivery)
         else:
             self._refuse(delivery, "the queue is full; send slower")
+
+    def _is_too_fast(self, delivery: Delivery) -> bool:
+        """Whether its topic brings too many. What the broker sends again was let in before, and stays in."""
+        if self._limiter is None or delivery.message.dup:
+            return False
+        return not self._limiter.allows(delivery.message.topic, delivery.received)
 
     def swap(self, catalogue: Catalogue, retired: tuple[Servable, ...] = ()) -> None:
         """Serves another catalogue from the next request on, and closes what retires after the last one.
@@ -325,7 +331,11 @@ class Worker:
         now = time.monotonic()
         total_ms = (now - job.delivery.received) * 1e3
         timing = Timing(queue_ms=(job.begun - job.delivery.received) * 1e3, total_ms=total_ms)
-        job.payload = encode_result(prediction, job.request, timing, echo_text=self._rules.echo_text)
+        try:
+            job.payload = encode_result(prediction, job.request, timing, echo_text=self._rules.echo_text)
+        except Exception as error:  # a vector of a broken model is not a number: JSON has no word for it
+            self._fail(job, error)
+            return
         self._figures.count_result(job.model, total_ms, now)
 
     def _fail(self, job: Job, error: Exception) -> None:
