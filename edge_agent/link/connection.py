@@ -327,6 +327,8 @@ class Connection:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look_seconds
+            if not self.is_reading:
+                self._client.excuse()
             self._client.loop_misc()
 
     def _acknowledge_quickly(self, sock: Any) -> None:

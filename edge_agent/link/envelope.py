@@ -346,9 +346,15 @@ def _content(prediction: Prediction, top_k: int) -> dict[str, Any]:
 def encode_result(
     prediction: Prediction, request: Request, timing: Timing, *, echo_text: bool = False
 ) -> bytes:
-    """:func:`render_result` as UTF-8 JSON in a third of the time; a test holds the two equal."""
+    """:func:`render_result` as UTF-8 JSON in a third of the time; a test holds the two equal.
+
+    Raises:
+        ValueError: the model computed no number.
+    """
     if prediction.confidence is None:
         return encode_json(render_result(prediction, request, timing, echo_text=echo_text))
+    if prediction.confidence != prediction.confidence:  # NaN, which JSON does not have
+        raise ValueError("the confidence is no number")
     quote = _quote
     is_intent = prediction.task is Task.INTENT
     alternatives = ",".join(

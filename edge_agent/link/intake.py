@@ -94,12 +94,12 @@ class Intake:
 
     def take(self, message: Incoming) -> None:
         """Hands a message over."""
-        if message.topic == self._canary_topic:
-            self._hear_canary(message)
-            return
-        if not self.is_taking:
+        if not self.is_taking:  # not even the canary: it may not be acknowledged before what came earlier
             if message.qos == 0:
                 self._dropped["stopping"] += 1
+            return
+        if message.topic == self._canary_topic:
+            self._hear_canary(message)
             return
         delivery = self._receive(message)
         if delivery is None:

@@ -261,6 +261,10 @@ class PahoClient(mqtt.Client):
             raise
         return received
 
+    def excuse(self) -> None:
+        """Waits for no answer to a ping: it may lie in the socket, unread by our own choice."""
+        self._ping_t = 0
+
     def drop(self) -> None:
         """Closes the socket without a word, so that the broker publishes the will."""
         self._sock_close()

@@ -77,7 +77,7 @@ class Links:
         if filters.take_over:
             self._pool = Link(
                 address,
-                replace(options, client_id=f"{options.client_id}-pool", session_expiry_seconds=0, will=None),
+                replace(options, client_id=f"{options.client_id}.pool", session_expiry_seconds=0, will=None),
                 filters.take_over,
                 receiver,
                 hold=settings.inference.queue_size,

@@ -217,8 +217,13 @@ def _name_of(folder: Path) -> str:
     try:
         name = json.loads((folder / _MANIFEST).read_bytes())["name"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return folder.resolve().name
-    return name if isinstance(name, str) and name else folder.resolve().name
+        name = None
+    return _readable(name if isinstance(name, str) and name else folder.resolve().name)
+
+
+def _readable(text: str) -> str:
+    """Without halves of surrogate pairs: a folder's name may be no UTF-8, and ``health`` must be."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _entry(name: str, path: Path, loader: Loader, before: Served | None) -> Entry:
@@ -237,6 +242,6 @@ def _entry(name: str, path: Path, loader: Loader, before: Served | None) -> Entr
             exc_info=not isinstance(error, EdgeAgentError),
         )
         kept = f"; {before.version} goes on" if before else ""
-        return Entry(name, before, f"model {name}: {reason}{kept}")
+        return Entry(name, before, _readable(f"model {name}: {reason}{kept}"))
     log.info("model.loaded", version=served.version, digest=served.digest, path=str(path))
     return Entry(name, served)

@@ -78,18 +78,28 @@ def make_places(places: Places) -> None:
     Raises:
         SettingsError: one cannot be created, or belongs to somebody else.
     """
+    faults: list[SettingsError] = []
     for path, key in ((places.state, "device.state_directory"), (places.runtime, "device.runtime_directory")):
         try:
-            path.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-            path.mkdir(mode=_PRIVATE, exist_ok=True)
-            owners = {path.stat().st_uid, path.parent.stat().st_uid}
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise SettingsError(
-                f"{path} cannot be created: {reason}", hint=f"set {key} to a folder that may be written"
-            ) from error
-        if not owners <= {os.getuid(), 0}:  # anyone may make folders where temporary files go
-            raise SettingsError(f"{path} belongs to another user", hint=f"set {key} to a folder of your own")
+            _make(path, key)
+        except SettingsError as fault:  # one that cannot be is no reason to do without the other
+            faults.append(fault)
+    if faults:
+        raise faults[0]
+
+
+def _make(path: Path, key: str) -> None:
+    try:
+        path.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        path.mkdir(mode=_PRIVATE, exist_ok=True)
+        owners = {path.stat().st_uid, path.parent.stat().st_uid}
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SettingsError(
+            f"{path} cannot be created: {reason}", hint=f"set {key} to a folder that may be written"
+        ) from error
+    if not owners <= {os.getuid(), 0}:  # anyone may make folders where temporary files go
+        raise SettingsError(f"{path} belongs to another user", hint=f"set {key} to a folder of your own")
 
 
 def _given(environment: Mapping[str, str], name: str) -> Path | None:

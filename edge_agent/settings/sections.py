@@ -242,7 +242,8 @@ class LimitsSettings(_Section):
         ge=0,
         le=1e6,
         description="Requests that one topic may bring a second, on average; more are answered "
-        "`overloaded`. 0: as many as can be answered.",
+        "`overloaded`. Arrivals count, so what slow senders queued while the device was away is cut to "
+        "`burst`. 0: as many as can be answered.",
     )
     burst: int = Field(
         default=20,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -381,3 +382,8 @@ def test_the_fast_encoding_says_what_the_document_says(
     encoded = encode_result(prediction, request, timing, echo_text=echo)
     assert encoded == encode_json(document)
     assert json.loads(encoded) == document
+
+
+def test_a_confidence_that_is_no_number_is_no_result() -> None:
+    with pytest.raises(ValueError, match="no number"):
+        encode_result(replace(PREDICTION, confidence=float("nan")), Request("x"), Timing(0.1, 0.2))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.link.linked import Linked
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.probe import Probe
 
 
-@pytest.mark.xfail(strict=True, reason="the link counts an answer to a ping as missing that it does not read")
 def test_a_model_slower_than_the_keep_alive_does_not_cost_the_link(broker: Mosquitto) -> None:
     with (
         Linked(broker.port, keepalive_seconds=1, hold=8, receive_maximum=8) as linked,

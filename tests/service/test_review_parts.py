@@ -119,7 +119,6 @@ def test_drops_are_added_up_while_both_links_count_on(
         sys.setswitchinterval(before)
 
 
-@pytest.mark.xfail(strict=True, reason="make_places gives up at the first folder that it cannot make")
 def test_a_state_folder_that_cannot_be_made_takes_the_poison_guard_not_along(
     settings_of: Callable[..., Settings], tmp_path: Path
 ) -> None:
