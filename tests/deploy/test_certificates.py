@@ -11,6 +11,7 @@ import pytest
 from tests.deploy.hardened import FILES, SCRIPT, HardenedBroker, Keys, make_keys, run_script
 from tests.deploy.visitor import Visitor
 from tests.testbeds.broker import HOST
+from tests.testbeds.waiting import eventually
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -111,7 +112,9 @@ def test_a_withdrawn_certificate_opens_nothing_and_a_new_one_of_the_same_name_do
             capture_output=True, timeout=30, check=False,
         )  # fmt: skip
         assert done.returncode != 0
-        assert "certificate verify failed" in broker.log_text()
+        eventually(
+            lambda: "certificate verify failed" in broker.log_text(), what="a line in the broker's log"
+        )
 
 
 def test_a_name_can_be_withdrawn_again(own: Keys) -> None:

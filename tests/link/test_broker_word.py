@@ -352,10 +352,19 @@ def test_a_broker_that_speaks_nonsense_is_left_and_tried_again(garbage: bytes) -
 
     with ScriptedBroker(Manners(connack=connack_of)) as broker, Linked(broker.port) as linked:
         linked.up()
-        assert [peer.is_v5 for peer in broker.peers] == [True, False], "it may be too old for MQTT 5"
+        assert [peer.is_v5 for peer in broker.peers] == [True, True], "one hang-up is no refusal of MQTT 5"
         broker.peers[1].hang_up()
         linked.up(2)
         assert linked.status.protocol == MQTT_5
+
+
+def test_a_broker_that_only_hangs_up_at_mqtt_5_is_spoken_to_in_3_1_1_after_three_times() -> None:
+    def connack_of(peer: Peer) -> bytes:
+        return b"\xff" * 5 if peer.is_v5 else connack_3_1_1()
+
+    with ScriptedBroker(Manners(connack=connack_of)) as broker, Linked(broker.port) as linked:
+        linked.up()
+        assert [peer.is_v5 for peer in broker.peers] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(
