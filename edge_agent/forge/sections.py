@@ -241,11 +241,15 @@ class CalibrationSection(_Section):
 
 
 class GateSection(_Section):
-    """A figure that the finished bundle must reach; the run fails otherwise."""
+    """A figure that the finished bundle must reach; the run fails otherwise.
+
+    ``tried`` says in the report what was done for it, where it is missed.
+    """
 
     metric: str
     at_least: float | None = None
     at_most: float | None = None
+    tried: str = ""
 
 
 class Recipe(_Section):

@@ -13,7 +13,7 @@ from edge_agent.forge.judging.judge import RunResult
 from edge_agent.forge.judging.metric_names import check_metric_names, in_words, known_names, look_up
 from edge_agent.forge.judging.metric_names import judged as judged_metric
 from edge_agent.forge.recipe import GateSection, read_recipe
-from edge_agent.forge.report.tables import distinct, percent, table, with_interval
+from edge_agent.forge.report.tables import distinct, percent, table, target_cells, with_interval
 from tests.forge.judged import intent_corpus, judged, recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "models" / "recipes").glob("*.toml"))
@@ -126,6 +126,14 @@ def test_a_gate_says_by_how_much_it_is_missed(asked: dict[str, float], met: bool
     result = judged_metric(found, GateSection(metric="figure", **asked))
     assert (result["met"], result["short_by"]) == (met, short)
     assert in_words(result).startswith("figure is 1.0000, at ")
+
+
+def test_what_was_tried_stands_where_a_figure_is_missed_and_only_there() -> None:
+    found: dict[str, Any] = {"headline": {"figure": 1.0}, "models": {}, "model": {"ship": "teacher"}}
+    missed = judged_metric(found, GateSection(metric="figure", at_least=2.0, tried="patience"))
+    met = judged_metric(found, GateSection(metric="figure", at_least=0.5, tried="patience"))
+    assert target_cells(missed)[-1] == "**missed by 1.0000**. Tried: patience"
+    assert target_cells(met)[-1] == "met"
 
 
 def test_targets_are_reported_met_missed_or_not_measured(report: str) -> None:

@@ -130,8 +130,8 @@ def judged(found: Mapping[str, Any], section: GateSection) -> dict[str, Any]:
     """A gate or target against what the run reached.
 
     Returns:
-        ``metric``, ``value`` (or None), ``at_least``, ``at_most``, ``met``, and ``short_by``: how far the
-        value is on the wrong side, 0 where it is met, None where it was not measured.
+        ``metric``, ``value`` (or None), ``at_least``, ``at_most``, ``met``, ``short_by``: how far the value
+        is on the wrong side, 0 where it is met, None where it was not measured; and ``tried``, in words.
     """
     value = look_up(found, section.metric)
     short: float | None = None
@@ -146,6 +146,7 @@ def judged(found: Mapping[str, Any], section: GateSection) -> dict[str, Any]:
         "at_most": section.at_most,
         "met": short == 0.0,
         "short_by": short,
+        "tried": section.tried,
     }
 
 

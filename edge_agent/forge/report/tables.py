@@ -81,6 +81,8 @@ def target_cells(target: Mapping[str, Any]) -> list[str]:
     if not target["met"]:
         short = target["short_by"]
         verdict = "not measured" if short is None else f"**missed by {short:.4f}**"
+        tried = target.get("tried")  # reports of earlier versions have none
+        verdict += f". Tried: {tried}" if tried else ""
     return [f"`{target['metric']}`", asked, number(target["value"], 4), verdict]
 
 
