@@ -16,7 +16,7 @@ from typing import Protocol
 
 from edge_agent.errors import ErrorCode, RequestError, RuntimeFailure
 from edge_agent.link.envelope import Limits, Timing, encode_result
-from edge_agent.link.protocol import Delivery
+from edge_agent.link.protocol import Answerer, Delivery
 from edge_agent.link.routes import Router
 from edge_agent.log import get_logger
 from edge_agent.service.figures import Figures
@@ -33,25 +33,8 @@ MOST_UNCONFIRMED = 4096
 """Beyond so many answers on their way a flood at QoS 0, which promises nothing, is not even refused."""
 
 
-class Replies(Protocol):
+class Replies(Answerer, Protocol):
     """The part of the link that the worker speaks to."""
-
-    def answer(
-        self,
-        delivery: Delivery,
-        topic: str,
-        payload: bytes,
-        *,
-        user: tuple[tuple[str, str], ...] = (),
-        expiry_seconds: int | None = None,
-    ) -> None:
-        """Sends an answer; the request is acknowledged once it is confirmed."""
-
-    def settle(self, delivery: Delivery) -> None:
-        """Acknowledges a request that gets no answer."""
-
-    def comes_again(self, delivery: Delivery) -> bool:
-        """Whether the broker sends this request again anyway."""
 
     @property
     def unconfirmed(self) -> int:
