@@ -121,7 +121,7 @@ def test_every_measured_figure_has_a_name_that_was_known_before(run: RunResult) 
     ("asked", "met", "short"),
     [({"at_least": 0.5}, True, 0.0), ({"at_least": 1.25}, False, 0.25), ({"at_most": 0.75}, False, 0.25)],
 )
-def test_a_gate_says_by_how_much_it_is_missed(asked: dict[str, float], met: bool, short: float) -> None:
+def test_a_gate_says_by_how_much_it_is_missed(asked: dict[str, Any], met: bool, short: float) -> None:
     found: dict[str, Any] = {"headline": {"figure": 1.0}, "models": {}, "model": {"ship": "teacher"}}
     result = judged_metric(found, GateSection(metric="figure", **asked))
     assert (result["met"], result["short_by"]) == (met, short)
