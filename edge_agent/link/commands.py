@@ -7,17 +7,15 @@ empty payload clears it. Any bytes become an :class:`Ask`, a :class:`Status`, a 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.link.envelope import encode_json
-from edge_agent.link.expiry import is_expired, parse_rfc3339
+from edge_agent.link.envelope import decode_json, encode_json
+from edge_agent.link.expiry import is_expired, parse_rfc3339, rfc3339
 
 MAX_COMMAND_BYTES = 16_384
 """Of a payload that asks for something."""
@@ -174,11 +172,6 @@ def quoted(name: str) -> str:
     return shown if len(shown) <= 64 else shown[:63] + "…"
 
 
-def rfc3339(seconds: float) -> str:
-    """A time of the wall clock in UTC, to the second."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _render(report: Report, result: Mapping[str, Any] | None, reason: str | None) -> bytes:
     return encode_json(
         {
@@ -191,13 +184,6 @@ def _render(report: Report, result: Mapping[str, Any] | None, reason: str | None
     )
 
 
-def _not_json(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-_DECODER = json.JSONDecoder(parse_constant=_not_json)
-
-
 def _object(payload: bytes) -> dict[str, Any]:
     if len(payload) > MAX_COMMAND_BYTES:
         raise CommandFault(f"the payload has more than {MAX_COMMAND_BYTES} bytes")
@@ -205,7 +191,7 @@ def _object(payload: bytes) -> dict[str, Any]:
     if payload.count(b"{") + payload.count(b"[") > MAX_CONTAINERS:
         raise CommandFault(f"the payload has more than {MAX_CONTAINERS} objects and lists")
     try:
-        value = _DECODER.decode(payload.decode("utf-8"))
+        value = decode_json(payload.decode("utf-8"))
     except ValueError as error:
         raise CommandFault("the payload is not JSON") from error
     if not isinstance(value, dict):

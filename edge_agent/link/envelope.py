@@ -152,6 +152,7 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
+_PLAIN = json.JSONDecoder(parse_constant=_not_a_number)
 _DECODER = json.JSONDecoder(parse_constant=_not_a_number, parse_int=_integer)
 _CHECKER = json.JSONDecoder(parse_constant=_not_a_number, parse_int=len)  # a number of any length is JSON
 _quote = json.encoder.encode_basestring
@@ -396,6 +397,15 @@ def _or_null(value: str | None) -> str:
 def render_error(code: ErrorCode, message: str, request_id: str | None) -> dict[str, Any]:
     """The error of PROTOCOL §1 as a JSON object; the message never has the user's text."""
     return {"id": request_id, "error": {"code": code.value, "message": message}}
+
+
+def decode_json(document: str) -> Any:
+    """JSON as the standard has it, without NaN and infinity; its size is the caller's to bound.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return _PLAIN.decode(document)
 
 
 def encode_json(document: Mapping[str, Any]) -> bytes:

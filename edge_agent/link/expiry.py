@@ -1,4 +1,4 @@
-"""When an answer would come too late: ``ttl_s``, ``sent_at`` and MQTT 5's Message Expiry Interval. Pure."""
+"""When an answer would come too late (``ttl_s``, ``sent_at``, Message Expiry Interval), and RFC 3339. Pure."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def parse_rfc3339(value: str) -> float:
     moment = datetime.fromisoformat(f"{day}T{minutes}:00").replace(tzinfo=timezone.utc)
     offset = timedelta(hours=int(hours_off or 0), minutes=int(minutes_off or 0)).total_seconds()
     return moment.timestamp() + int(seconds) + float(fraction or 0) - (-offset if sign == "-" else offset)
+
+
+def rfc3339(seconds: float) -> str:
+    """A time of the wall clock in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def is_expired(

@@ -9,10 +9,10 @@ A Response Topic (MQTT 5) is honoured on a route that takes requests as ``in/`` 
 a foreign payload, it belongs to that program's own talk with someone else, and the answer goes to the
 route's own topic.
 
-Two links listen. What may wait for a dead device comes by the main, persistent session; what others are to
-take over comes by a clean one, whose end gives the broker back what it was handed. Of filters that overlap
-in one session a broker may send a message once or once for each (MQTT 5.0 section 3.3.4), so a filter that
-another covers is not asked for, and a shared one may not overlap any other.
+Two links listen. What may wait for a dead device comes by the main, persistent session; where others are to
+take over it comes by a clean one, which holds nothing back for its owner: what it was handed is lost. Of
+filters that overlap in one session a broker may send a message once or once for each (MQTT 5.0 section
+3.3.4), so a filter that another covers is not asked for, and a shared one may not overlap any other.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
 from edge_agent.link.envelope import encode_json
+from edge_agent.link.expiry import rfc3339
 from edge_agent.link.protocol import LinkStatus
 from edge_agent.service.figures import Snapshot
 from edge_agent.service.machine import Load
@@ -188,11 +188,6 @@ def render_info(identity: Identity, catalogue: Catalogue, operations: Sequence[s
             "settings": identity.settings,
         }
     )
-
-
-def rfc3339(seconds: float) -> str:
-    """A time of the wall clock in UTC, to the second."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _round(value: float | None) -> float | None:

@@ -1,7 +1,7 @@
 """The device's links to its broker: the main one, and a clean one where routes let others take over.
 
-A shared subscription in a persistent session keeps what it was handed for the member that died; in a clean
-one the broker gives it to the others (``on_death`` of a route). A session is one connection's, hence two.
+A broker keeps what it handed to a persistent session until its owner returns; with a clean one that is lost,
+and nothing waits (``on_death`` of a route). A session is one connection's, hence two; see decision 0011.
 """
 
 from __future__ import annotations

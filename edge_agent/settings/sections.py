@@ -310,8 +310,8 @@ class RouteSettings(_Section):
     )
     on_death: Literal["wait", "take_over"] = Field(
         default="wait",
-        description="What was handed to a member of the pool that died: it waits for its return, or the "
-        "others take over and lose the few in its hands.",
+        description="When a member of the pool dies: what was handed to it waits for its return, or it is "
+        "lost and the others take over what comes from then on.",
     )
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from edge_agent.link.commands import MAX_STATE_BYTES, rfc3339
+from edge_agent.link.commands import MAX_STATE_BYTES
 from edge_agent.link.envelope import encode_json
+from edge_agent.link.expiry import rfc3339
 from edge_agent.service.commands.operation import Outcome
 from edge_agent.service.commands.recent import RecentEvents
 from edge_agent.service.commands.states import Interruption

@@ -9,15 +9,14 @@ then no longer known, which the log says, and nothing is refused for it.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.files import sync_folder, write_atomic
 from edge_agent.link.commands import Status
-from edge_agent.link.envelope import encode_json
+from edge_agent.link.envelope import decode_json, encode_json
 from edge_agent.log import get_logger
 from edge_agent.service.commands.record import Record, from_json, to_json
 
@@ -27,13 +26,6 @@ KEPT = 1000
 _PRIVATE = 0o600
 
 Key = tuple[str, str]
-
-
-def _not_json(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_not_json)
 
 
 class RecordError(EdgeAgentError):
@@ -158,7 +150,7 @@ class CommandStore:
             raise RecordError(f"the command cannot be recorded: {reason}") from error
 
     def _read(self, content: bytes) -> None:
-        document: Any = _DECODER.decode(content.decode("utf-8"))
+        document: Any = decode_json(content.decode("utf-8"))
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ValueError("the file is not of a format that this version knows")
         forgotten, items = document.get("forgotten_until"), document.get("commands")
