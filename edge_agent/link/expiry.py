@@ -1,4 +1,4 @@
-"""When an answer would come too late (``ttl_s``, ``sent_at``, Message Expiry Interval), and RFC 3339. Pure."""
+"""When an answer would come too late (``ttl_s``, ``sent_at``, Message Expiry), and RFC 3339 times. Pure."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,28 @@ REVIEWS = {
 
 def routed(*routes: dict[str, Any]) -> dict[str, str]:
     return {"EDGE_AGENT_ROUTE": json.dumps(routes)}
+
+
+def post(probe: Probe, count: int, prefix: str = "") -> set[str]:
+    """Publishes reviews in the order of their ids, and returns these."""
+    ids = [f"{prefix}{number}" for number in range(count)]
+    for identity in ids:
+        probe.publish("shop/1/reviews", {"id": identity, "body": "turn on the light"})
+    return set(ids)
+
+
+@contextmanager
+def pool(
+    folder: Path, broker: Mosquitto, models: Path, on_death: str
+) -> Iterator[tuple[Daemon, Daemon, Probe]]:
+    """Two devices that split the reviews, and who hears their verdicts."""
+    environment = routed({**REVIEWS, "share": "pool", "on_death": on_death})
+    with (
+        Daemon(folder / "a", broker.port, (models,), device="a", environment=environment) as first,
+        Daemon(folder / "b", broker.port, (models,), device="b", environment=environment) as second,
+        Probe(broker.port, "shop/+/verdict") as probe,
+    ):
+        yield first, second, probe
 
 
 def test_a_foreign_payload_is_read_and_answered_where_the_route_says(
@@ -55,15 +79,8 @@ def test_a_route_that_feeds_itself_ends_the_start_with_its_name(
 def test_a_pool_splits_a_stream_and_each_message_is_answered_once(
     tmp_path: Path, broker: Mosquitto, models: Path, on_death: str
 ) -> None:
-    environment = routed({**REVIEWS, "share": "pool", "on_death": on_death})
-    with (
-        Daemon(tmp_path / "a", broker.port, (models,), device="a", environment=environment) as first,
-        Daemon(tmp_path / "b", broker.port, (models,), device="b", environment=environment) as second,
-        Probe(broker.port, "shop/+/verdict") as probe,
-    ):
-        ids = {str(number) for number in range(40)}
-        for number in sorted(ids, key=int):
-            probe.publish("shop/1/reviews", {"id": number, "body": "turn on the light"})
+    with pool(tmp_path, broker, models, on_death) as (first, second, probe):
+        ids = post(probe, 40)
         arrived = probe.wait_for_ids("shop/1/verdict", ids)
         assert sorted(arrived, key=int) == sorted(ids, key=int)
 
@@ -77,35 +94,19 @@ def test_a_pool_splits_a_stream_and_each_message_is_answered_once(
 def test_when_a_member_is_killed_the_others_take_over_what_comes(
     tmp_path: Path, broker: Mosquitto, models: Path
 ) -> None:
-    environment = routed({**REVIEWS, "share": "pool", "on_death": "take_over"})
-    with (
-        Daemon(tmp_path / "a", broker.port, (models,), device="a", environment=environment) as first,
-        Daemon(tmp_path / "b", broker.port, (models,), device="b", environment=environment),
-        Probe(broker.port, "shop/+/verdict") as probe,
-    ):
+    with pool(tmp_path, broker, models, "take_over") as (first, _, probe):
         first.stop(signal.SIGKILL)
-        for number in range(20):
-            probe.publish("shop/1/reviews", {"id": str(number), "body": "turn on the light"})
-        probe.wait_for_ids("shop/1/verdict", {str(number) for number in range(20)})
+        probe.wait_for_ids("shop/1/verdict", post(probe, 20))
 
 
 def test_with_take_over_a_dead_member_takes_along_no_more_than_its_share_until_the_broker_noticed(
     tmp_path: Path, broker: Mosquitto, models: Path
 ) -> None:
-    environment = routed({**REVIEWS, "share": "pool", "on_death": "take_over"})
-    with (
-        Daemon(tmp_path / "a", broker.port, (models,), device="a", environment=environment) as first,
-        Daemon(tmp_path / "b", broker.port, (models,), device="b", environment=environment),
-        Probe(broker.port, "shop/+/verdict") as probe,
-    ):
+    with pool(tmp_path, broker, models, "take_over") as (first, _, probe):
         first.send(signal.SIGSTOP)  # alive for the broker, which lines up for it what is its turn
-        ids = {str(number) for number in range(40)}
-        for number in sorted(ids, key=int):
-            probe.publish("shop/1/reviews", {"id": number, "body": "turn on the light"})
+        ids = post(probe, 40)
         first.stop(signal.SIGKILL)
-        after = {f"after {number}" for number in range(20)}
-        for identity in sorted(after):
-            probe.publish("shop/1/reviews", {"id": identity, "body": "turn on the light"})
+        after = post(probe, 20, "after ")
         answered = set(probe.wait_for_ids("shop/1/verdict", after))
         first.start()
         probe.publish("shop/1/reviews", {"id": "last", "body": "turn on the light"})
@@ -122,9 +123,7 @@ def test_what_was_handed_to_a_dead_member_waits_for_its_return(
         Probe(broker.port, "shop/+/verdict") as probe,
     ):
         first.send(signal.SIGSTOP)  # it takes what the broker hands over, and answers nothing
-        ids = {str(number) for number in range(10)}
-        for number in sorted(ids, key=int):
-            probe.publish("shop/1/reviews", {"id": number, "body": "turn on the light"})
+        ids = post(probe, 10)
         first.stop(signal.SIGKILL)
         with Daemon(tmp_path / "b", broker.port, (models,), device="b", environment=environment):
             probe.publish("shop/1/reviews", {"id": "new", "body": "turn on the light"})
@@ -142,8 +141,7 @@ def test_a_topic_that_brings_too_much_is_refused_and_others_are_not(
         ) as daemon,
         Probe(broker.port, "shop/+/verdict", f"{daemon.root}/out/#") as probe,
     ):
-        for number in range(5):
-            probe.publish("shop/1/reviews", {"id": str(number), "body": "turn on the light"})
+        post(probe, 5)
         answers = [message.json for message in probe.wait_for("shop/1/verdict", count=5)]
         codes = {answer["id"]: answer.get("error", {}).get("code") for answer in answers}
         assert codes == {"0": None, "1": None, "2": None, "3": "overloaded", "4": "overloaded"}
@@ -164,9 +162,7 @@ def test_a_route_that_was_taken_out_of_the_settings_takes_nothing_from_its_pool(
     ):
         without.stop()
         without.start()
-        ids = {str(number) for number in range(10)}
-        for number in sorted(ids):
-            probe.publish("shop/1/reviews", {"id": number, "body": "turn on the light"})
+        ids = post(probe, 10)
         probe.wait_for_ids("shop/1/verdict", ids)
 
 

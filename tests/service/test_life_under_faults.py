@@ -1,4 +1,4 @@
-"""What a review of the wired daemon found: restarts, slow models, full disks."""
+"""The daemon's life under faults: a signal during a restart, a log on a full disk."""
 
 from __future__ import annotations
 

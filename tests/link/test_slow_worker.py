@@ -1,4 +1,4 @@
-"""What a review found in the link: a device that answers slowly is not a dead one."""
+"""A device that answers slowly is not a dead one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a review of the wired daemon found in its parts: what a rate may refuse, what may not end a thread."""
+"""Faults at the seams of the daemon: what a rate may refuse, what may not end a thread."""
 
 from __future__ import annotations
 
