@@ -26,12 +26,12 @@ from edge_agent.link.backoff import Outcome
 from edge_agent.link.canary import Canary
 from edge_agent.link.connection import Connection
 from edge_agent.link.denials import Purpose
+from edge_agent.link.ending import FLOODED, Dialect, Ending, next_protocol
 from edge_agent.link.intake import Intake
 from edge_agent.link.outbox import Answer, Outbox
 from edge_agent.link.policy import LinkPolicy
 from edge_agent.link.protocol import (
     MQTT_3_1_1,
-    MQTT_5,
     Accepted,
     ConnectOptions,
     Delivery,
@@ -40,16 +40,14 @@ from edge_agent.link.protocol import (
     Receiver,
     Subscription,
 )
-from edge_agent.link.refusal import MUTE_HINT, Kind, perhaps_taken_over, taken_over
+from edge_agent.link.refusal import Kind, perhaps_taken_over, taken_over
 from edge_agent.link.troubles import Troubles
 from edge_agent.link.wire import pack_publish
 from edge_agent.log import get_logger
 
 _HANDSHAKE_SECONDS = 10.0
-_HANG_UPS_OF_3_1_1 = 3
 _LONGEST_WAIT_SECONDS = 5.0
 _USUAL_PACKET_BYTES = 65_536
-_FLOODED = "the broker sends more than we can hold"
 
 
 class Link:
@@ -133,8 +131,7 @@ class Link:
         self._accepted: Accepted | None = None
         self._since: float | None = None
         self._came_up = False
-        self._mutes = 0
-        self._knows_5 = False
+        self._dialect = Dialect()
         self._fault: str | None = "not connected yet"
         self._hint: str | None = None
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -360,9 +357,10 @@ class Link:
         try:
             connection.open()
             self._serve(connection)
-            outcome = self._second_thoughts(connection, _outcome(connection, self._came_up))
+            ending = self._ending(connection)
+            outcome = self._dialect.judge(ending)
             if outcome is not Outcome.WRONG_PROTOCOL and not self._came_up:
-                self._note_fault(*_why_not(connection))
+                self._note_fault(*ending.words)
         except BrokerError as error:
             self._note_fault(str(error), error.hint)
             outcome = Outcome.UNREACHABLE
@@ -397,7 +395,7 @@ class Link:
         """Sees to what no packet brings about: a flood, the canary, and news of refusals."""
         if self._intake.is_flooded:
             self.dropped["flooded"] += 1
-            connection.drop(_FLOODED)
+            connection.drop(FLOODED)
             return
         if self._canary is not None:
             with self._lock:
@@ -436,30 +434,21 @@ class Link:
             self._log.warning("mqtt.unreachable", reason=fault, hint=hint)
             self._receiver.on_link_change()
 
-    def _second_thoughts(self, connection: Connection, outcome: Outcome) -> Outcome:
-        """Does not take a mere hang-up for a refusal of MQTT 5, unless it comes again and again.
-
-        A broker that restarts behind a proxy hangs up without an answer, too; and a request of MQTT 5 that
-        is delivered over 3.1.1 has lost its response topic, so that its answer goes astray.
-        """
-        if connection.was_answered:
-            self._mutes = 0
-            self._knows_5 = self._knows_5 or (self._came_up and connection.options.protocol == MQTT_5)
-        elif outcome is Outcome.WRONG_PROTOCOL:
-            self._mutes += 1
-            if self._knows_5 or self._mutes < _HANG_UPS_OF_3_1_1:
-                return Outcome.UNREACHABLE
-        return outcome
+    def _ending(self, connection: Connection) -> Ending:
+        return Ending(
+            protocol=connection.options.protocol,
+            came_up=self._came_up,
+            was_answered=connection.was_answered,
+            refusal=connection.refusal,
+            loss=connection.loss,
+            hint=connection.hint,
+        )
 
     def _choose_protocol(self, outcome: Outcome) -> bool:
-        """Sets the protocol of the next attempt; returns whether that is to follow at once.
-
-        MQTT 5 first, on every new attempt; 3.1.1 only right after the broker refused 5.
-        """
-        was = self._options.protocol
-        refused_5 = was == MQTT_5 and outcome is Outcome.WRONG_PROTOCOL
-        self._options = replace(self._options, protocol=MQTT_3_1_1 if refused_5 else MQTT_5)
-        return refused_5
+        """Sets the protocol of the next attempt; returns whether that is to follow at once."""
+        chosen = next_protocol(self._options.protocol, outcome)
+        self._options = replace(self._options, protocol=chosen)
+        return chosen == MQTT_3_1_1
 
 
 def _make_canary(topic: str | None, policy: LinkPolicy) -> Canary | None:
@@ -471,28 +460,3 @@ def _make_canary(topic: str | None, policy: LinkPolicy) -> Canary | None:
         broken_period=policy.canary_broken_seconds,
         patience=policy.canary_patience_seconds,
     )
-
-
-def _outcome(connection: Connection, came_up: bool) -> Outcome:
-    """How a connection that has ended is to be counted."""
-    refusal, is_v5 = connection.refusal, connection.options.protocol == MQTT_5
-    if refusal is None:
-        if came_up:
-            return Outcome.DISMISSED if connection.loss == _FLOODED else Outcome.LOST
-        is_mute = not connection.was_answered and connection.hint is None
-        return Outcome.WRONG_PROTOCOL if is_mute and is_v5 else Outcome.UNREACHABLE
-    if refusal.kind is Kind.WRONG_PROTOCOL and is_v5 and not came_up:
-        return Outcome.WRONG_PROTOCOL
-    if refusal.kind is Kind.TAKEN_OVER:
-        return Outcome.TAKEN_OVER
-    is_for_a_message = came_up and refusal.kind in (Kind.TOO_LARGE, Kind.NOT_ALLOWED)
-    if refusal.kind.is_lasting and not is_for_a_message:
-        return Outcome.DENIED
-    return Outcome.DISMISSED if came_up else Outcome.REFUSED
-
-
-def _why_not(connection: Connection) -> tuple[str, str | None]:
-    """Why a connection did not come up, in words, and what to do about it."""
-    if connection.refusal is not None:
-        return f"the broker refused the connection: {connection.refusal.words}", connection.refusal.hint
-    return f"the broker hung up without an answer: {connection.loss}", connection.hint or MUTE_HINT
