@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 from edge_agent.errors import SettingsError
 from edge_agent.link.address import BrokerAddress
@@ -49,7 +50,6 @@ class Links:
     ) -> None:
         mqtt = settings.mqtt
         topics = Topics(mqtt.base_topic, settings.device.id)
-        address = BrokerAddress.from_settings(mqtt, password)
         options = ConnectOptions(
             client_id=f"edge-agent-{settings.device.id}",
             keepalive_seconds=mqtt.keepalive_seconds,
@@ -59,33 +59,28 @@ class Links:
             connect_timeout_seconds=mqtt.connect_timeout_seconds,
             will=Will(topics.status, b"offline", mqtt.will_delay_seconds),
         )
-        policy = LinkPolicy(max_topic_levels=settings.limits.topic_levels)
         filters = router.filters
-        self._main = Link(
-            address,
-            options,
-            (*filters.wait, *_commands(topics)),
-            receiver,
+        link = partial(
+            Link,
+            BrokerAddress.from_settings(mqtt, password),
+            receiver=receiver,
             hold=settings.inference.queue_size,
             reconnect_max_seconds=mqtt.reconnect_max_seconds,
             tree=topics.root,
+            policy=LinkPolicy(max_topic_levels=settings.limits.topic_levels),
+        )
+        self._main = link(
+            options=options,
+            subscriptions=(*filters.wait, *_commands(topics)),
             canary=topics.canary,
             given_up=tuple(one for one in before if one not in filters.wait),
-            policy=policy,
         )
         self._pool: Link | None = None
         if filters.take_over:
-            self._pool = Link(
-                address,
-                replace(options, client_id=f"{options.client_id}.pool", session_expiry_seconds=0, will=None),
-                filters.take_over,
-                receiver,
-                hold=settings.inference.queue_size,
-                reconnect_max_seconds=mqtt.reconnect_max_seconds,
-                tree=topics.root,
-                policy=policy,
-                name="pool",
+            clean = replace(
+                options, client_id=f"{options.client_id}.pool", session_expiry_seconds=0, will=None
             )
+            self._pool = link(options=clean, subscriptions=filters.take_over, name="pool")
         self._all = (self._main,) if self._pool is None else (self._main, self._pool)
 
     def start(self) -> None:
@@ -95,7 +90,7 @@ class Links:
 
     def holds_back(self, delivery: Delivery) -> bool:
         """Whether the broker obeys Receive Maximum for such a request, so that no more come than may."""
-        link = self._main if self._pool is None or delivery.link is not self._pool else self._pool
+        link = self._pool if self._pool is not None and delivery.link is self._pool else self._main
         return delivery.message.qos > 0 and link.protocol == MQTT_5
 
     @property
