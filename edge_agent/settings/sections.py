@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from edge_agent.settings.board_sections import (
+    HomeAssistantSettings,
+    MetricsSettings,
+    PowerSettings,
+    TelemetrySettings,
+)
+from edge_agent.settings.section import Section
 
 ENVIRONMENT_PREFIX = "EDGE_AGENT_"
 _MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -42,17 +47,6 @@ def _default_device_id() -> str:
     return device_id_from(hostname, hostname)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
-            raise ValueError("must be a number")
-        return value
-
-
 def _fingerprint(value: Any) -> Any:
     return value.replace(":", "").strip().lower() if isinstance(value, str) else value
 
@@ -60,7 +54,7 @@ def _fingerprint(value: Any) -> Any:
 _Fingerprint = Annotated[str, BeforeValidator(_fingerprint), Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class DeviceSettings(_Section):
+class DeviceSettings(Section):
     """Who this device is."""
 
     id: str = Field(
@@ -82,7 +76,7 @@ class DeviceSettings(_Section):
     )
 
 
-class MqttSettings(_Section):
+class MqttSettings(Section):
     """The broker, and how to reach it."""
 
     host: str = Field(
@@ -188,7 +182,7 @@ class MqttSettings(_Section):
         return value
 
 
-class ModelsSettings(_Section):
+class ModelsSettings(Section):
     """Where the models are."""
 
     directories: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -206,7 +200,7 @@ class ModelsSettings(_Section):
         return json.loads(value) if value.lstrip().startswith("[") else value.split(os.pathsep)
 
 
-class InferenceSettings(_Section):
+class InferenceSettings(Section):
     """How the models run."""
 
     threads: int = Field(default=1, ge=1, le=64, description="Threads of the runtime for one sentence.")
@@ -224,7 +218,7 @@ class InferenceSettings(_Section):
     )
 
 
-class LimitsSettings(_Section):
+class LimitsSettings(Section):
     """What strangers may ask of this device."""
 
     json_depth: int = Field(
@@ -253,7 +247,7 @@ class LimitsSettings(_Section):
     )
 
 
-class PrivacySettings(_Section):
+class PrivacySettings(Section):
     """What may leave a request's text."""
 
     echo_text: bool = Field(default=False, description="Results carry the request's text as `text`.")
@@ -262,7 +256,7 @@ class PrivacySettings(_Section):
     )
 
 
-class HealthSettings(_Section):
+class HealthSettings(Section):
     """How the daemon tells of itself."""
 
     interval_seconds: float = Field(
@@ -273,7 +267,7 @@ class HealthSettings(_Section):
     )
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """The daemon's own log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
@@ -284,7 +278,7 @@ class LogSettings(_Section):
     )
 
 
-class RouteSettings(_Section):
+class RouteSettings(Section):
     """A topic filter, bound to a model; `[[route]]` may stand several times.
 
     In the environment: `EDGE_AGENT_ROUTE`, a JSON list of objects."""
@@ -329,6 +323,10 @@ class Settings(BaseSettings):
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     health: HealthSettings = Field(default_factory=HealthSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    power: PowerSettings = Field(default_factory=PowerSettings)
+    home_assistant: HomeAssistantSettings = Field(default_factory=HomeAssistantSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     route: tuple[RouteSettings, ...] = Field(default=(), max_length=64)
 
