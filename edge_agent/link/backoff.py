@@ -41,9 +41,8 @@ class Pauses:
         base: limit of the first pause after a loss.
         cap: limit of every pause after a loss.
         denied_floor: least pause after a lasting refusal.
-        evicted_floor: least pause after another client took our id, or seems to.
+        evicted_floor: least pause after another client took our id, or seems to; then at most half of ``cap``.
         patient_cap: limit after a lasting refusal, and where the broker said that our id was taken.
-        suspect_cap: limit where it only seems so.
     """
 
     base: float = 1.0
@@ -51,7 +50,6 @@ class Pauses:
     denied_floor: float = 30.0
     evicted_floor: float = 5.0
     patient_cap: float = 600.0
-    suspect_cap: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +110,10 @@ class History:
         if outcome is Outcome.TAKEN_OVER:
             return _patient(self.evictions, pauses.evicted_floor, pauses.patient_cap, fraction)
         if self.is_suspicious:
+            # A guess, and a link that breaks again and again looks the same: only the broker's word may make
+            # us wait for longer than the owner's limit.
             times = self.quick_losses - _SUSPICIOUS_LOSSES + 1
-            return _patient(times, pauses.evicted_floor, pauses.suspect_cap, fraction)
+            return _patient(times, min(pauses.evicted_floor, pauses.cap / 2), pauses.cap, fraction)
         attempt = self.failures - 1 if self.failures else 0
         return pause_seconds(attempt, base=pauses.base, cap=pauses.cap, fraction=fraction)
 

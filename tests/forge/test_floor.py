@@ -9,7 +9,7 @@ import numpy as np
 from edge_agent.forge.data.examples import Example
 from edge_agent.forge.data.mixture import WeightedSet
 from edge_agent.forge.data.templates import read_grammar
-from edge_agent.forge.judging.floor import Floor, fit_floor
+from edge_agent.forge.judging.floor import Floor, as_read, fit_floor
 from tests.forge.judged import intent_corpus
 
 TEMPLATES = """
@@ -38,6 +38,13 @@ def test_it_tells_apart_what_words_tell_apart() -> None:
     corpus = intent_corpus()
     floor = fit_floor(corpus.training, corpus.labels)
     assert best(floor, "turn on the light in the attic", "sing a joke") == ["TurnOn", "out_of_scope"]
+
+
+def test_it_sees_no_more_of_a_text_than_the_models_do() -> None:
+    assert as_read("It's  SPACED , oddly !") == as_read("it ' s spaced, oddly!")
+    training = [said("so be it !", "copied"), said("and now ?", "copied"), said("so be it!", "typed")]
+    floor = fit_floor([WeightedSet(1, training)], ("copied", "typed"))
+    assert best(floor, "and now?", "and now ?") == ["copied", "copied"]
 
 
 def test_it_reads_letters_where_words_are_new() -> None:

@@ -16,7 +16,7 @@ from tests.testbeds.waiting import eventually
 
 TREE = "edge-agent/pi"
 IN, OUT, CANARY = f"{TREE}/in/m", f"{TREE}/out/m", f"{TREE}/canary"
-QUICK = Pauses(base=0.05, cap=0.1, denied_floor=30.0, evicted_floor=0.2, patient_cap=0.4, suspect_cap=0.4)
+QUICK = Pauses(base=0.05, cap=0.1, denied_floor=30.0, evicted_floor=0.2, patient_cap=0.4)
 LONG = 60.0
 
 

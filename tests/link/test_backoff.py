@@ -65,7 +65,14 @@ def test_a_war_stays_slow_although_the_pauses_of_the_other_let_each_connection_l
     for _ in range(5):
         history = history.after(Outcome.LOST, 40.0)
         limits.append(history.pause_seconds(Outcome.LOST, PAUSES, 1.0))
-    assert limits == [20.0, 40.0, 60.0, 60.0, 60.0]
+    assert limits == [20.0, 30.0, 30.0, 30.0, 30.0]
+
+
+def test_a_mere_suspicion_never_waits_longer_than_the_owner_allows() -> None:
+    history = after(Outcome.LOST, 9)
+    assert history.is_suspicious
+    impatient = Pauses(cap=1.0)
+    assert [history.pause_seconds(Outcome.LOST, impatient, drawn) for drawn in (0.0, 1.0)] == [0.5, 1.0]
 
 
 def test_a_success_ends_a_row_of_refusals() -> None:

@@ -3,10 +3,16 @@
 Words and pairs of words, and 2 to 5 characters within words, weighted by TF-IDF with sublinear counts, into a
 linear support vector machine, one against the rest (Joachims 1998; Wang and Manning 2012 on how strong such
 baselines are). What it costs is seconds; a model that does not beat it is not worth its milliseconds.
+
+It reads what the models read: words and marks, without case and spaces. WordPiece drops these before a model sees
+a text, and a corpus may betray its labels by them: in XED the neutral lines are spaced as people write, the others
+as a tokenizer left them, and a classifier that sees the spaces is right in 86 % of the English dev lines, one that
+does not in 67 % (decision 0012).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +29,7 @@ _MOST_SENTENCES = 60_000
 _RARE = 2
 """N-grams of fewer sentences are left out where there are many sentences."""
 _MANY = 2_000
+_WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,10 @@ class Floor:
         return [self.labels.index(label) for label in self.classifier.classes_]
 
     def _scores(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        found = np.asarray(self.classifier.decision_function(self.vectorizer.transform(texts)), np.float32)
+        found = np.asarray(
+            self.classifier.decision_function(self.vectorizer.transform([as_read(text) for text in texts])),
+            np.float32,
+        )
         return np.stack([-found, found], axis=1) if found.ndim == 1 else found
 
 
@@ -76,10 +86,15 @@ def fit_floor(training: Sequence[WeightedSet], labels: Sequence[str], *, seed: i
     if len(set(targets)) < 2:
         return None
     vectorizer = _vectorizer(len(kept))
-    vectors = vectorizer.fit_transform([examples[index].text for index in kept])
+    vectors = vectorizer.fit_transform([as_read(examples[index].text) for index in kept])
     classifier = LinearSVC(C=1.0, random_state=seed)
     classifier.fit(vectors, targets, sample_weight=weights[kept])
     return Floor(tuple(labels), vectorizer, classifier, len(kept))
+
+
+def as_read(text: str) -> str:
+    """A text as words and single marks in lower case, one space between them: what WordPiece starts from."""
+    return " ".join(_WORD_OR_MARK.findall(text.lower()))
 
 
 def _vectorizer(sentences: int) -> Any:

@@ -148,7 +148,8 @@ def _floor(found: Found, _: Plots) -> list[str]:
     return [
         "## The floor: a linear classifier",
         "",
-        f"Words and word pairs, 2 to 5 characters, TF-IDF, linear support vector machine, trained on "
+        f"Words and word pairs, 2 to 5 characters, TF-IDF, linear support vector machine; it reads words and "
+        f"marks without case and spaces, as the models do. Trained on "
         f"{count(floor['sentences'])} of the same sentences: accuracy "
         + ", ".join(
             f"{with_interval(floor[split]['all'], 'intent_accuracy')} on {split}"
