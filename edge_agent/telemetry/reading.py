@@ -16,6 +16,10 @@ class SensorError(Exception):
     """A sensor that is there could not be read now; the message says which and why, without values."""
 
 
+class SensorDenied(SensorError):
+    """A sensor that this user may not read: asking again is in vain until somebody grants the right."""
+
+
 class Scope(str, Enum):
     """What a power figure covers."""
 
@@ -53,7 +57,7 @@ class PowerSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Kind of sensor: ``pmic``, ``ina3221``, ``ina2xx``, ``rapl``, ``poe``, ``estimate``."""
+        """Kind of sensor: ``pmic``, ``ina3221``, ``ina2xx``, ``rapl``, ``battery``, ``estimate``."""
 
     @property
     def scope(self) -> Scope:
@@ -88,6 +92,7 @@ class SupplyReading:
         throttled_since_boot: as the firmware remembers it.
         supply_v: volts at the board's input.
         supply_max_ma: what the supply promised, in milliamperes.
+        supply_a: amperes at the board's input, where they are told without volts.
     """
 
     under_voltage: bool | None = None
@@ -100,6 +105,7 @@ class SupplyReading:
     soft_temperature_limit_since_boot: bool | None = None
     supply_v: float | None = None
     supply_max_ma: int | None = None
+    supply_a: float | None = None
 
 
 class SupplySource(Protocol):
@@ -107,7 +113,7 @@ class SupplySource(Protocol):
 
     @property
     def name(self) -> str:
-        """Kind of sensor: ``rpi_volt``, ``firmware`` …"""
+        """Kind of sensor: ``rpi_volt``, ``firmware``, ``pmic``, ``psu``, ``poe``."""
 
     def read(self) -> SupplyReading:
         """A look now.
