@@ -114,15 +114,17 @@ def decode_slots(
         logits: [tokens, tags].
         slot_tags: names of the tags, "O" first, then ``B-<slot>`` and ``I-<slot>``.
     """
-    best: list[int] = logits.argmax(axis=1).tolist()
+    # As in `decide`: the runtime has just swept the caches, and each NumPy call has to be fetched from memory.
+    rows: list[list[float]] = logits.tolist()
+    best = [row.index(max(row)) for row in rows]
     runs = _runs(encoding, best, slot_tags, len(text))
-    if not runs:
-        return ()
-    # Only tagged words need probabilities, and of those only the best tag's: 1 / sum(exp(x - max)).
-    tagged = logits[[index for run in runs for index in run.firsts]].astype(np.float64)
-    tagged -= tagged.max(axis=1, keepdims=True)
-    probabilities = iter((1.0 / np.exp(tagged).sum(axis=1)).tolist())
-    return tuple(_slot(text, run, [next(probabilities) for _ in run.firsts]) for run in runs)
+    return tuple([_slot(text, run, [_certainty(rows[index]) for index in run.firsts]) for run in runs])
+
+
+def _certainty(row: list[float]) -> float:
+    """The probability of the best of these logits."""
+    highest = max(row)
+    return 1.0 / sum([exp(value - highest) for value in row])
 
 
 def _runs(encoding: Encoding, best: list[int], slot_tags: Sequence[str], length: int) -> list[_Run]:
