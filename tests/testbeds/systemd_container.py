@@ -1,0 +1,353 @@
+"""A small Debian 12 with a real systemd, booted in a container in about a second.
+
+How to use it::
+
+    with SystemdContainer(tmp_path / "board", binds={wheels: "/mnt/wheels"}) as board:
+        (board.root / "etc/edge-agent").mkdir()     # its files, at any time
+        board.run("/mnt/wheels/install.sh", "…")    # a program inside; fails the test when it fails
+        board.systemctl("start", "edge-agent")
+        assert board.show("edge-agent")["ActiveState"] == "active"
+        board.journal("edge-agent")                 # what a unit logged, as dictionaries
+        board.cut_power(); board.boot()             # as if the plug was pulled
+
+Each has its own writable layer in memory over one cached root (:mod:`tests.testbeds.debian_root`), its own
+process ids and machine id, and a network of its own that is only a loopback, unless ``network`` is true: then
+it shares this machine's, ports and all. Inside are Python 3.11 with ``venv``, Mosquitto and its clients (not
+started); nothing else that listens. Nothing is registered at the host.
+
+Needs root and namespaces. Where they cannot be had, making one raises
+:class:`~tests.testbeds.debian_root.NoTestbedError`; fixtures use :func:`container_or_skip`.
+
+A power cut is SIGKILL to the systemd inside: every process of the container is gone between two instructions,
+and nothing is closed or told. What a disk forgets with its power is not shown by it: the page cache of the
+host lives on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.testbeds.debian_root import NoTestbedError, cached_root
+from tests.testbeds.waiting import eventually
+
+BOOT_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+_CGROUPS = Path("/sys/fs/cgroup")
+_V1_LIMITS = ("memory", "cpu", "cpuacct", "pids")
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/root",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
+
+
+class SystemdContainer:
+    """One container; :meth:`boot` it, or use it as a context, which boots and removes it.
+
+    Args:
+        folder: of its own, for its layers.
+        binds: folders or files of this machine, and where they stand inside, read-only.
+        layers: folders that lie over the cached root and under what is written, the uppermost first.
+        network: share this machine's network.
+
+    Attributes:
+        root: its root folder, here; may be read and written at any time.
+        boot_seconds: how long the last :meth:`boot` took.
+
+    Raises:
+        NoTestbedError: this machine cannot have one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        binds: Mapping[Path, str] | None = None,
+        layers: Sequence[Path] = (),
+        network: bool = False,
+    ) -> None:
+        self.root = folder / "root"
+        self.boot_seconds = 0.0
+        self._uuid = uuid.uuid4()
+        self._name = f"edge-agent-{self._uuid.hex[:8]}"
+        self._console = folder / "console.log"
+        self._binds = dict(binds or {})
+        self._network = network
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._systemd = 0
+        self._cleanup = ExitStack()
+        lower = [*layers, cached_root()]
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._mount(folder, lower)
+            self._make_cgroups()
+        except BaseException:
+            self._cleanup.close()
+            raise
+
+    # Life
+
+    def boot(self, *, wait: bool = True) -> None:
+        """Starts it, and waits until everything that starts with it has started, or failed.
+
+        Args:
+            wait: False to return as soon as there is a systemd inside.
+        """
+        assert self._nspawn is None, "it runs already"
+        begun = time.monotonic()
+        with self._console.open("ab") as console:
+            self._nspawn = subprocess.Popen(
+                ["sh", "-c", self._shell_line(), "sh", *self._command()],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+        self._systemd = eventually(self._find_systemd, BOOT_SECONDS, "the systemd inside")
+        if wait:
+            eventually(self._has_booted, BOOT_SECONDS, "the end of its boot")
+            self.boot_seconds = time.monotonic() - begun
+
+    def cut_power(self) -> None:
+        """Ends all that runs inside at once."""
+        os.kill(self._systemd, signal.SIGKILL)
+        self._wait_for_end()
+
+    def power_off(self) -> None:
+        """Shuts it down in order."""
+        self.run("systemctl", "poweroff", check=False)
+        self._wait_for_end()
+
+    def close(self) -> None:
+        """Ends and removes it."""
+        if self._nspawn is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._systemd or self._nspawn.pid, signal.SIGKILL)
+            self._wait_for_end()
+        self._cleanup.close()
+
+    # What is done inside
+
+    def run(
+        self,
+        *command: str,
+        check: bool = True,
+        within_seconds: float = 120.0,
+        text_in: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a program inside as root, in ``/``, with a clean environment.
+
+        Args:
+            command: the program and its arguments; no shell reads them.
+            check: fail the test where it fails, with what it said.
+            within_seconds: it may take so long.
+            text_in: for its standard input.
+            environment: further variables.
+        """
+        done = subprocess.run(
+            ["nsenter", "-t", str(self._systemd), "--all", "--wd=/proc/self/root", "--", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=within_seconds,
+            input=text_in if text_in is not None else "",
+            env={**_ENVIRONMENT, **(environment or {})},
+        )
+        assert done.returncode == 0 or not check, (
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
+        return done
+
+    def systemctl(self, *arguments: str, check: bool = True, within_seconds: float = 120.0) -> str:
+        """``systemctl`` inside; returns what it says."""
+        return self.run("systemctl", *arguments, check=check, within_seconds=within_seconds).stdout.strip()
+
+    def show(self, unit: str) -> dict[str, str]:
+        """All properties of a unit, as ``systemctl show`` names them."""
+        lines = self.systemctl("show", unit).splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def wait_for(self, unit: str, within_seconds: float = 60.0, **wanted: str) -> dict[str, str]:
+        """The properties of a unit, once these have these values: ``wait_for("x", ActiveState="active")``."""
+
+        def fits() -> dict[str, str]:
+            found = self.show(unit)
+            return found if all(found.get(key) == value for key, value in wanted.items()) else {}
+
+        return eventually(fits, within_seconds, f"{unit} with {wanted}")
+
+    def journal(self, unit: str) -> list[dict[str, Any]]:
+        """What a unit logged since the boot, and systemd of it: the journal's fields, the oldest first."""
+        lines = self.run("journalctl", "-b", "-u", unit, "-o", "json", "--no-pager").stdout.splitlines()
+        return [json.loads(line) for line in lines]
+
+    def console_text(self) -> str:
+        """What came to its console, all boots together."""
+        return self._console.read_text(errors="replace") if self._console.exists() else ""
+
+    def limits_work(self) -> bool:
+        """Whether systemd inside can set memory and processor limits; only asked where it runs."""
+        if not (_CGROUPS / "memory").is_dir():
+            return (_CGROUPS / "cgroup.controllers").is_file()
+        lines = "; ".join(
+            f"mount -n -o remount,bind,rw,nosuid,nodev,noexec {_CGROUPS}/{name}" for name in _V1_LIMITS
+        )
+        made = subprocess.run(
+            ["nsenter", "-t", str(self._systemd), "-m", "sh", "-ec", lines], capture_output=True, check=False
+        )
+        if made.returncode == 0:
+            self.systemctl("daemon-reexec")
+        return made.returncode == 0
+
+    def __enter__(self) -> SystemdContainer:
+        try:
+            self.boot()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Small steps
+
+    def _mount(self, folder: Path, lower: Sequence[Path]) -> None:
+        """The root: an overlay whose upper layer is in memory, as overlayfs cannot lie upon overlayfs."""
+        memory = folder / "memory"
+        for path in (memory, self.root):
+            path.mkdir(exist_ok=True)
+        self._mount_one("-t", "tmpfs", "-o", "mode=755", "none", str(memory))
+        for name in ("upper", "work"):
+            (memory / name).mkdir()
+        options = f"lowerdir={':'.join(map(str, lower))},upperdir={memory}/upper,workdir={memory}/work"
+        self._mount_one("-t", "overlay", "-o", options, "none", str(self.root))
+
+    def _mount_one(self, *arguments: str) -> None:
+        done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise NoTestbedError(f"mount failed: {done.stderr.strip()}")
+        self._cleanup.callback(subprocess.run, ["umount", "-l", arguments[-1]], check=False)
+
+    def _make_cgroups(self) -> None:
+        """Own groups in the v1 hierarchies, so that limits inside touch nothing else; v2 needs none."""
+        self._cgroups: list[Path] = []
+        if not (_CGROUPS / "memory").is_dir():
+            return
+        for name in (*_V1_LIMITS, "systemd", "unified"):
+            if (_CGROUPS / name).is_dir():
+                group = _CGROUPS / name / self._name
+                group.mkdir()
+                self._cgroups.append(group)
+                self._cleanup.callback(_remove_groups, group)
+
+    def _shell_line(self) -> str:
+        joins = "".join(f"echo $$ > {group}/cgroup.procs; " for group in self._cgroups)
+        return f'{joins}exec "$@"'
+
+    def _command(self) -> list[str]:
+        binds = [f"--bind-ro={source}:{target}" for source, target in self._binds.items()]
+        return [
+            "systemd-nspawn",
+            "--quiet",
+            f"--directory={self.root}",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            f"--machine={self._name}",
+            f"--uuid={self._uuid}",
+            "--console=pipe",
+            "--link-journal=no",
+            "--resolv-conf=off",
+            *([] if self._network else ["--private-network"]),
+            *binds,
+        ]
+
+    def _find_systemd(self) -> int:
+        assert self._nspawn is not None
+        if self._nspawn.poll() is not None:
+            raise NoTestbedError(f"systemd-nspawn ended: {self._last_words()}")
+        with suppress(psutil.Error):
+            for child in psutil.Process(self._nspawn.pid).children():
+                if child.name() == "systemd":
+                    return int(child.pid)
+        return 0
+
+    def _has_booted(self) -> bool:
+        assert self._nspawn is not None
+        assert self._nspawn.poll() is None, f"the container ended: {self._last_words()}"
+        said = self.run("systemctl", "is-system-running", check=False).stdout.strip()
+        return said in ("running", "degraded")
+
+    def _last_words(self) -> str:
+        return " / ".join(self.console_text().strip().splitlines()[-3:])
+
+    def _wait_for_end(self) -> None:
+        assert self._nspawn is not None
+        try:
+            self._nspawn.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._nspawn.kill()
+            self._nspawn.wait()
+        self._nspawn = None
+        self._systemd = 0
+        # What nspawn leaves of a container that did not shut down.
+        for path in (Path("/run/systemd/nspawn/propagate"), Path("/run/systemd/nspawn/unix-export")):
+            shutil.rmtree(path / self._name, ignore_errors=True)
+
+
+@contextmanager
+def container_or_skip(folder: Path, **options: Any) -> Iterator[SystemdContainer]:
+    """A booted container; skips the test, with the reason in one line, where this machine cannot have one.
+
+    With ``TESTBED_REQUIRED=1`` in the environment that is a failure, for machines that are known to have one.
+    """
+    board = None
+    try:
+        board = SystemdContainer(folder, **options)
+        board.boot()
+    except (NoTestbedError, AssertionError) as error:
+        # Nothing of ours has run so far: a plain Debian that does not boot is this machine's fault.
+        reason = f"no real systemd here: {error}"
+        if board is not None:
+            board.close()
+        if os.environ.get("TESTBED_REQUIRED") == "1":
+            raise
+        pytest.skip(reason.splitlines()[0])
+    try:
+        yield board
+    finally:
+        board.close()
+
+
+def _remove_groups(top: Path) -> None:
+    """Removes an empty cgroup and those in it; what is still busy after a second is left."""
+
+    def is_gone() -> bool:
+        for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+        with suppress(OSError):
+            top.rmdir()
+        return not top.exists()
+
+    with suppress(AssertionError):
+        eventually(is_gone, 5.0)
