@@ -88,7 +88,8 @@ def _bootstrap(root: Path) -> None:
     )
     if made.returncode != 0:
         raise NoTestbedError(f"debootstrap cannot make a root here: {_last_line(made.stdout + made.stderr)}")
-    (fresh / "etc/machine-id").write_text("uninitialized\n")  # each copy gets its own at its first boot
+    (fresh / "etc/machine-id").write_text("")  # each copy gets its own, and no boot counts as the first one
+    (fresh / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (fresh / "etc/resolv.conf").unlink(missing_ok=True)
     shutil.rmtree(fresh / "var/cache/apt/archives", ignore_errors=True)
     systemctl = ["systemctl", f"--root={fresh}"]

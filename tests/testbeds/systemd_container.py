@@ -161,7 +161,7 @@ class SystemdContainer:
             environment: further variables.
         """
         done = subprocess.run(
-            ["nsenter", "-t", str(self._systemd), "--all", "--wd=/proc/self/root", "--", *command],
+            ["nsenter", "-t", str(self._systemd), "--all", "--", *command],
             capture_output=True,
             text=True,
             check=False,
