@@ -2,7 +2,7 @@
 
 A fixture (``tests/fixtures/power/*.json``) has a ``source``, the ``files`` by their path, what commands print
 (``commands``), and what is expected. Content stands without the kernel's newline. ``u32be:5000`` is a
-device-tree number; ``!EIO`` is a file whose read fails so. As on a real machine the entries of ``/sys/class``
+device-tree number; ``!EIO`` is a file, or an answer, whose reading fails so. As on a real machine the entries of ``/sys/class``
 and the chips of ``/sys/bus/i2c/drivers`` are symlinks, and the numbers of ``hwmonN`` are drawn anew.
 """
 
@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.telemetry.reading import SensorDenied, SensorError
-from edge_agent.telemetry.sysfs import Tree, read_bytes
+from edge_agent.telemetry.sysfs import Tree, read_bytes, sensor_error
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "power"
 _HWMON = re.compile(r"hwmon[0-9]+")
@@ -56,18 +55,14 @@ class Board:
 class FakeFirmware:
     """Answers commands as a board was seen to; what it never heard of it refuses as a Pi does."""
 
-    def __init__(self, answers: Mapping[str, str], denied: bool = False) -> None:
+    def __init__(self, answers: Mapping[str, str]) -> None:
         self._answers = answers
-        self._denied = denied
-        self.asked: list[str] = []
 
     def ask(self, command: str) -> str:
-        self.asked.append(command)
-        if self._denied:
-            raise SensorDenied("/dev/vcio: permission denied")
         answer = self._answers.get(command, 'error=1 error_msg="Command not registered"')
         if answer.startswith("!"):
-            raise SensorError(f"/dev/vcio: {answer[1:]}")
+            number = getattr(errno, answer[1:])
+            raise sensor_error("/dev/vcio", OSError(number, "injected"))
         return answer
 
 
