@@ -277,6 +277,7 @@ class SystemdContainer:
             "--console=pipe",
             "--link-journal=no",
             "--resolv-conf=off",
+            "--system-call-filter=adjtimex clock_adjtime",  # as on a machine: whoever may not set may ask
             *([] if self._network else ["--private-network"]),
             *binds,
         ]
