@@ -41,7 +41,8 @@ class Pauses:
         base: limit of the first pause after a loss.
         cap: limit of every pause after a loss.
         denied_floor: least pause after a lasting refusal.
-        evicted_floor: least pause after another client took our id, or seems to; then at most half of ``cap``.
+        evicted_floor: least pause after another client took our id; where it only seems so, half of ``cap``
+            if that is less.
         patient_cap: limit after a lasting refusal, and where the broker said that our id was taken.
     """
 

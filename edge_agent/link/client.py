@@ -188,6 +188,15 @@ class Link:
         with self._lock:
             return self._outbox.publish(topic, payload, retain=retain, purpose=Purpose.REPORT)
 
+    def publish_once(self, topic: str, payload: bytes) -> bool:
+        """Publishes at QoS 0 what is worthless later: now, or never.
+
+        Returns:
+            Whether it went out; nobody says whether it arrived.
+        """
+        with self._lock:
+            return self._outbox.publish_once(topic, payload)
+
     def answer(
         self,
         delivery: Delivery,

@@ -202,15 +202,12 @@ class Connection:
         Raises:
             BrokerError: the link is gone, or the topic is none.
         """
-        name = topic.encode("utf-8")
-        if not 0 < len(name) <= _LONGEST_TOPIC_BYTES or b"+" in name or b"#" in name:
-            raise BrokerError("cannot publish: that is no topic")
+        name = _name_of(topic)
         packed: bytes | None = None
         if self.options.protocol == MQTT_5:
             packed = _ORDINARY if properties is None else properties
         with self._lock:
-            if self._lost is not None or self._client.socket() is None:
-                raise BrokerError("cannot publish: the link is gone")
+            self._refuse_where_gone()
             if len(self._tokens) >= self._window:
                 self._waiting.append(_Outgoing(name, payload, retain, packed, token))
                 return
@@ -218,6 +215,18 @@ class Connection:
             self._tokens[mid] = token
             if not may_wait:
                 self._wake_if_blocked()
+
+    def publish_once(self, topic: str, payload: bytes) -> None:
+        """Sends JSON at QoS 0: now or never.
+
+        Raises:
+            BrokerError: the link is gone, or the topic is none.
+        """
+        name = _name_of(topic)
+        with self._lock:
+            self._refuse_where_gone()
+            self._client.send_once(name, payload, _ORDINARY if self.options.protocol == MQTT_5 else None)
+            self._wake_if_blocked()
 
     def acknowledge(self, mid: int) -> None:
         """Tells the broker that a message at QoS 1 is done with."""
@@ -312,6 +321,10 @@ class Connection:
         self.hint = hint
         self._lose(reason)
 
+    def _refuse_where_gone(self) -> None:
+        if self._lost is not None or self._client.socket() is None:
+            raise BrokerError("cannot publish: the link is gone")
+
     def _wake_if_blocked(self) -> None:
         """The socket took less than all: the pump has to wait for it to take more."""
         if not self._client.is_corked and self._client.want_write():
@@ -352,3 +365,15 @@ class Connection:
 def _has_pending(sock: Any) -> bool:
     """Whether TLS or the websocket has read more than was asked for; ``select`` does not know of that."""
     return hasattr(sock, "pending") and sock.pending() > 0
+
+
+def _name_of(topic: str) -> bytes:
+    """A topic as it goes over the wire.
+
+    Raises:
+        BrokerError: it is none.
+    """
+    name = topic.encode("utf-8")
+    if not 0 < len(name) <= _LONGEST_TOPIC_BYTES or b"+" in name or b"#" in name:
+        raise BrokerError("cannot publish: that is no topic")
+    return name

@@ -285,10 +285,21 @@ def _sent_at(fields: Mapping[str, Any], request_id: str | None) -> float | None:
         raise PayloadError(ErrorCode.BAD_PAYLOAD, message, request_id) from error
 
 
+_TRUTH = {None: "null", True: "true", False: "false"}
+
+
 def render_result(
-    prediction: Prediction, request: Request, timing: Timing, *, echo_text: bool = False
+    prediction: Prediction,
+    request: Request,
+    timing: Timing,
+    *,
+    echo_text: bool = False,
+    power_ok: bool | None = None,
 ) -> dict[str, Any]:
-    """The result of PROTOCOL §1 as a JSON object."""
+    """The result of PROTOCOL §1 as a JSON object.
+
+    ``energy_mj`` stays unknown: no sensor is quick enough for one sentence; ``power`` has the mean.
+    """
     result: dict[str, Any] = {
         "id": request.id,
         "model": prediction.model,
@@ -306,7 +317,7 @@ def render_result(
         "total": round(timing.total_ms, 2),
     }
     result["energy_mj"] = None
-    result["power_ok"] = None
+    result["power_ok"] = power_ok
     if echo_text:
         result["text"] = request.text
     if request.traceparent is not None:
@@ -345,7 +356,12 @@ def _content(prediction: Prediction, top_k: int) -> dict[str, Any]:
 
 
 def encode_result(
-    prediction: Prediction, request: Request, timing: Timing, *, echo_text: bool = False
+    prediction: Prediction,
+    request: Request,
+    timing: Timing,
+    *,
+    echo_text: bool = False,
+    power_ok: bool | None = None,
 ) -> bytes:
     """:func:`render_result` as UTF-8 JSON in a third of the time; a test holds the two equal.
 
@@ -353,7 +369,7 @@ def encode_result(
         ValueError: the model computed no number.
     """
     if prediction.confidence is None:
-        return encode_json(render_result(prediction, request, timing, echo_text=echo_text))
+        return encode_json(render_result(prediction, request, timing, echo_text=echo_text, power_ok=power_ok))
     if prediction.confidence != prediction.confidence:  # NaN, which JSON does not have
         raise ValueError("the confidence is no number")
     quote = _quote
@@ -386,7 +402,7 @@ def encode_result(
         f'"timing_ms":{{"queue":{round(timing.queue_ms, 2)!r},'
         f'"tokenize":{round(prediction.tokenize_ms, 2)!r},'
         f'"invoke":{round(prediction.invoke_ms, 2)!r},"total":{round(timing.total_ms, 2)!r}}},'
-        f'"energy_mj":null,"power_ok":null{text}{trace}}}'
+        f'"energy_mj":null,"power_ok":{_TRUTH[power_ok]}{text}{trace}}}'
     ).encode()
 
 

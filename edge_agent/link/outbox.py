@@ -139,6 +139,17 @@ class Outbox:
             self.confirmed(token, fault)
         return fault is None
 
+    def publish_once(self, topic: str, payload: bytes) -> bool:
+        """Publishes at QoS 0, now or never: what is late is worthless, so it is not counted either."""
+        connection, accepted = self._connection, self._accepted
+        if connection is None or accepted is None or len(payload) > accepted.max_packet_bytes - 1024:
+            return False
+        try:
+            connection.publish_once(topic, payload)
+        except BrokerError:
+            return False
+        return True
+
     def confirmed(self, token: object, fault: str | None) -> None:
         """The broker took what was published, or refused it for good: either way it is done with."""
         if isinstance(token, Delivery):

@@ -204,6 +204,12 @@ class PahoClient(mqtt.Client):
             self.loop_write()
         return mid
 
+    def send_once(self, topic: bytes, payload: bytes, properties: bytes | None) -> None:
+        """Sends a PUBLISH at QoS 0, which nobody confirms."""
+        self._outgoing += write_publish(topic, payload, mid=None, retain=False, properties=properties)
+        if not self.is_corked:
+            self.loop_write()
+
     def want_write(self) -> bool:
         """Whether bytes wait to be written."""
         return len(self._outgoing) > 0

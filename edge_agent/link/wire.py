@@ -99,18 +99,22 @@ def read_publish(header: int, body: bytes | bytearray, *, is_v5: bool) -> Incomi
         raise MalformedPacketError("a PUBLISH is broken") from error
 
 
-def write_publish(topic: bytes, payload: bytes, *, mid: int, retain: bool, properties: bytes | None) -> bytes:
-    """A PUBLISH at QoS 1.
+def write_publish(
+    topic: bytes, payload: bytes, *, mid: int | None, retain: bool, properties: bytes | None
+) -> bytes:
+    """A PUBLISH at QoS 1, or 0.
 
     Args:
         topic: UTF-8.
         payload: any bytes.
-        mid: packet identifier, 1 to 65535.
+        mid: packet identifier, 1 to 65535; None at QoS 0, which has none.
         retain: whether the broker keeps it.
         properties: packed, with their length; None on 3.1.1.
     """
-    body = len(topic).to_bytes(2, "big") + topic + mid.to_bytes(2, "big") + (properties or b"") + payload
-    return (b"\x33" if retain else b"\x32") + write_integer(len(body)) + body
+    identifier = b"" if mid is None else mid.to_bytes(2, "big")
+    body = len(topic).to_bytes(2, "big") + topic + identifier + (properties or b"") + payload
+    header = 0x30 | (0 if mid is None else 2) | retain
+    return bytes((header,)) + write_integer(len(body)) + body
 
 
 def pack_publish(

@@ -27,6 +27,7 @@ from edge_agent.link.envelope import Limits
 from edge_agent.link.protocol import Delivery
 from edge_agent.link.topics import Topics
 from edge_agent.log import configure_log, get_logger
+from edge_agent.service.answering import Rules
 from edge_agent.service.commands.desk import CommandDesk
 from edge_agent.service.commands.diagnostics import Sources
 from edge_agent.service.commands.operations import standard_operations
@@ -36,13 +37,14 @@ from edge_agent.service.commands.selftest import Parts
 from edge_agent.service.figures import Figures
 from edge_agent.service.lasting import LastingStream
 from edge_agent.service.links import Links, router_of
+from edge_agent.service.loading import GuardedLoader
 from edge_agent.service.machine import Machine
 from edge_agent.service.models import BundleLoader, Catalogue, Loader, load_catalogue
 from edge_agent.service.notify import Notifier
 from edge_agent.service.premises import Premises
 from edge_agent.service.reporter import Reporter
 from edge_agent.service.signals import RELOADING, STOPPING, captured_signals, die_of
-from edge_agent.service.worker import Rules, Worker
+from edge_agent.service.worker import Worker
 from edge_agent.settings import Settings, load_settings, public_settings, read_password
 
 FIRST_CANARY_SECONDS = 20.0
@@ -84,7 +86,6 @@ class Agent:
     ) -> None:
         self._settings = settings
         self._topics = Topics(settings.mqtt.base_topic, settings.device.id)
-        self._loader = loader or BundleLoader(settings.inference.threads)
         self._machine = machine or Machine()
         self._notifier = notifier or Notifier()
         self._figures = Figures()
@@ -94,6 +95,9 @@ class Agent:
         self._canaries = 0
         self._router = router_of(settings)
         self._premises = Premises(settings, self._router.filters.wait, self._figures)
+        self._loader = GuardedLoader(
+            loader or BundleLoader(settings.inference.threads), self._premises.loading
+        )
         self._link = Links(settings, password, self._router, self, self._premises.subscribed.before)
         self._worker = self._make_worker()
         self._reporter = Reporter(
@@ -169,6 +173,8 @@ class Agent:
                     self._notifier.send("WATCHDOG=1")
                 answered = self._figures.answered
                 canary = self._sing() if canary.is_set() else canary
+                if self._reporter.is_stuck:
+                    self._premises.guard.note_hang()
                 next_pulse = now + pulse
             if event == RELOADING:
                 self._reload()

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import NamedTuple
 
 WINDOW = 1024
 
@@ -23,14 +24,40 @@ class LastError:
     time: float
 
 
+class Stages(NamedTuple):
+    """Milliseconds that one answered request spent."""
+
+    queue_ms: float
+    tokenize_ms: float
+    invoke_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and 99th percentile of one stage, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The figures at one moment."""
+    """The figures at one moment.
+
+    Attributes:
+        answered: results so far.
+        per_minute: results since the snapshot before.
+        stages: of the latest :data:`WINDOW` results: queue, tokenize, invoke, total; empty without one.
+        errors: answers with an error, by code.
+        dropped: messages neither executed nor answered, by reason.
+        last_ok_age_seconds: since each model last answered rightly.
+        last_error: the latest of our own.
+    """
 
     answered: int
     per_minute: float
-    p50_ms: float | None
-    p99_ms: float | None
+    stages: dict[str, Spread]
     errors: dict[str, int]
     dropped: dict[str, int]
     last_ok_age_seconds: dict[str, float]
@@ -52,7 +79,7 @@ class Figures:
         self._wall = wall
         self._lock = Lock()
         self._answered = 0
-        self._latencies: deque[float] = deque(maxlen=WINDOW)
+        self._latencies: deque[Stages] = deque(maxlen=WINDOW)
         self._errors: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._last_ok: dict[str, float] = {}
@@ -65,11 +92,11 @@ class Figures:
         """Results so far."""
         return self._answered
 
-    def count_result(self, model: str, total_ms: float, now: float) -> None:
+    def count_result(self, model: str, stages: Stages, now: float) -> None:
         """A request was answered with a result; ``now`` by the monotonic clock."""
         with self._lock:
             self._answered += 1
-            self._latencies.append(total_ms)
+            self._latencies.append(stages)
             self._last_ok[model] = now
 
     def count_error(self, code: str) -> None:
@@ -105,12 +132,11 @@ class Figures:
             if now > since:
                 self._per_minute = (self._answered - answered) * 60.0 / (now - since)
                 self._counted = (now, self._answered)
-            latencies = sorted(self._latencies)
+            latest = tuple(self._latencies)
             return Snapshot(
                 answered=self._answered,
                 per_minute=self._per_minute,
-                p50_ms=percentile(latencies, 0.50),
-                p99_ms=percentile(latencies, 0.99),
+                stages=_spread(latest),
                 errors=dict(self._errors),
                 dropped=dict(self._dropped + Counter(also_dropped or {})),
                 last_ok_age_seconds={model: now - last for model, last in self._last_ok.items()},
@@ -118,8 +144,16 @@ class Figures:
             )
 
 
-def percentile(ascending: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile of sorted values, None of none."""
-    if not ascending:
-        return None
+def _spread(latest: Sequence[Stages]) -> dict[str, Spread]:
+    if not latest:
+        return {}
+    columns = (sorted(column) for column in zip(*latest, strict=True))
+    return {
+        field.removesuffix("_ms"): Spread(percentile(column, 0.50), percentile(column, 0.99))
+        for field, column in zip(Stages._fields, columns, strict=True)
+    }
+
+
+def percentile(ascending: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile of sorted values, of which there is at least one."""
     return ascending[max(0, math.ceil(share * len(ascending)) - 1)]

@@ -41,7 +41,16 @@ class ModelState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that health is made of."""
+    """Everything that health is made of.
+
+    Attributes:
+        canary_faults: why models failed their last canary.
+        faults: what is broken that the daemon goes on without, in words.
+        stale_after_seconds: a model that was not right for so long is not trusted.
+        stuck_after_seconds: a worker that is at one thing for so long hangs.
+        worker_busy_seconds: how long it has been at what it does now.
+        sampler_age_seconds: since the sensors were last looked at; None where nobody looks.
+    """
 
     catalogue: Catalogue
     canary_faults: Mapping[str, str]
@@ -49,6 +58,9 @@ class Facts:
     faults: Sequence[str]
     figures: Snapshot
     stale_after_seconds: float
+    stuck_after_seconds: float
+    worker_busy_seconds: float
+    sampler_age_seconds: float | None
     queue: int
     link: LinkStatus
     load: Load
@@ -64,6 +76,9 @@ def judge(facts: Facts) -> tuple[Status, list[str]]:
     if not facts.catalogue:
         return Status.DOWN, [f"no model found in {', '.join(facts.directories)}"]
     reasons: list[str] = []
+    is_stuck = facts.worker_busy_seconds >= facts.stuck_after_seconds
+    if is_stuck:
+        reasons.append(f"the worker hangs: it has been at one thing for {facts.worker_busy_seconds:.0f} s")
     working = 0
     for name, entry in facts.catalogue.items():
         if entry.fault is not None:
@@ -83,7 +98,7 @@ def judge(facts: Facts) -> tuple[Status, list[str]]:
         hint = f" ({facts.link.hint})" if facts.link.hint else ""
         reasons.append(f"broker: {facts.link.fault}{hint}")
     reasons += [f"broker: {refusal}" for refusal in facts.link.refusals]
-    if working == 0:
+    if working == 0 or is_stuck:
         return Status.DOWN, reasons
     return (Status.DEGRADED if reasons else Status.UP), reasons
 
@@ -105,7 +120,7 @@ def render_health(facts: Facts) -> bytes:
 
 def _document(facts: Facts, status: Status, reasons: list[str]) -> dict[str, Any]:
     figures, link, load = facts.figures, facts.link, facts.load
-    last = figures.last_error
+    last, total = figures.last_error, figures.stages.get("total")
     return {
         "status": status.value,
         "reasons": reasons,
@@ -118,9 +133,20 @@ def _document(facts: Facts, status: Status, reasons: list[str]) -> dict[str, Any
         "inference": {
             "answered": figures.answered,
             "per_minute": round(figures.per_minute, 1),
-            "p50_ms": _round(figures.p50_ms),
-            "p99_ms": _round(figures.p99_ms),
+            "p50_ms": None if total is None else round(total.p50_ms, 2),
+            "p99_ms": None if total is None else round(total.p99_ms, 2),
             "queue": facts.queue,
+            "stages": {
+                name: [round(spread.p50_ms, 2), round(spread.p99_ms, 2)]
+                for name, spread in figures.stages.items()
+                if name != "total"
+            },
+        },
+        "progress": {
+            "worker_busy_s": round(facts.worker_busy_seconds, 1),
+            "sampler_age_s": None
+            if facts.sampler_age_seconds is None
+            else round(facts.sampler_age_seconds, 1),
         },
         "errors": figures.errors,
         "dropped": figures.dropped,
@@ -188,10 +214,6 @@ def render_info(identity: Identity, catalogue: Catalogue, operations: Sequence[s
             "settings": identity.settings,
         }
     )
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
 
 
 def _cut(reason: str) -> str:

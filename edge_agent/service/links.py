@@ -67,7 +67,7 @@ class Links:
             hold=settings.inference.queue_size,
             reconnect_max_seconds=mqtt.reconnect_max_seconds,
             tree=topics.root,
-            policy=LinkPolicy(max_topic_levels=settings.limits.topic_levels),
+            policy=_policy(settings),
         )
         self._main = link(
             options=options,
@@ -117,6 +117,10 @@ class Links:
         """Publishes retained state now and on every later connection, the newest only."""
         self._main.announce(topic, payload)
 
+    def publish_once(self, topic: str, payload: bytes) -> bool:
+        """Publishes at QoS 0, now or never."""
+        return self._main.publish_once(topic, payload)
+
     def retract(self, topic: str) -> None:
         """Forgets retained state and publishes nothing."""
         self._main.retract(topic)
@@ -162,6 +166,19 @@ class Links:
         if self._pool is not None:
             self._pool.leave(None, timeout_seconds)
         self._main.leave(last_words, timeout_seconds)
+
+
+def _policy(settings: Settings) -> LinkPolicy:
+    """The link proves itself as often as health is told, so that health is true within two intervals."""
+    interval = max(1.0, settings.health.interval_seconds)
+    usual = LinkPolicy()
+    return replace(
+        usual,
+        max_topic_levels=settings.limits.topic_levels,
+        canary_seconds=min(usual.canary_seconds, interval),
+        canary_broken_seconds=min(usual.canary_broken_seconds, interval),
+        canary_patience_seconds=min(usual.canary_patience_seconds, interval),
+    )
 
 
 def _commands(topics: Topics) -> tuple[Subscription, ...]:

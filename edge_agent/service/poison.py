@@ -6,8 +6,10 @@ process dies: two copies of some bytes for a request, no system call, nothing on
 start reads what was in hand, and counts a death for each **if the process died by a fatal signal of its own**
 (:mod:`~edge_agent.service.crash_note`) on the thread that had the requests in hand, or on one of the
 runtime's. So neither SIGKILL, the kernel out of memory, a power cut, nor systemd's watchdog (its SIGABRT
-comes to the main thread) ever condemns a request, however often they strike. The price: a request that
-hangs the runtime, or overflows a native stack, is not caught.
+comes to the main thread) ever condemns a request by itself, however often they strike. A request that hangs
+the runtime is told by another sign: the main thread notes here that what is in hand has been there for too
+long, and the note stands until the runtime returns. A process that ends before that died of what it held.
+The price: a native stack overflow is not caught.
 
     deaths  verdict  what the worker does
     0       OK       as usual, several together
@@ -35,17 +37,18 @@ MOST_IN_HAND = 16
 MOST_SUSPECTS = 64
 DEATHS_OF_POISON = 2
 
-_MAGIC = b"edge-agent hand1"
+_MAGIC = b"edge-agent hand2"
 _DIGEST = 16
 _ENTRY = struct.Struct("<16sB")
 _KEY_AT = len(_MAGIC)
 _THREAD_AT = _KEY_AT + _DIGEST
-_HAND_AT = _THREAD_AT + 8
+_HUNG_AT = _THREAD_AT + 8
+_HAND_AT = _HUNG_AT + 1
 _HAND_BYTES = MOST_IN_HAND * _DIGEST
 _SUSPECTS_AT = _HAND_AT + _HAND_BYTES
 _SUSPECTS_BYTES = MOST_SUSPECTS * _ENTRY.size
 _SIZE = _SUSPECTS_AT + _SUSPECTS_BYTES + _DIGEST
-_EMPTY_HAND = bytes(_HAND_BYTES)
+_EMPTY_HAND = bytes(1 + _HAND_BYTES)  # with it goes the note that it hung
 _NOTHING = bytes(_DIGEST)
 
 
@@ -58,17 +61,19 @@ class Verdict(Enum):
 
 
 class PoisonGuard:
-    """Made by :meth:`open`; used by one thread, the worker.
+    """Made by :meth:`open`; used by one thread, the worker, save for :meth:`note_hang`.
 
     Attributes:
         fault: why nothing is guarded, or what was lost, in words; or None.
         crash: how the last process died, if by a fatal signal.
+        hung: it ended while what it had in hand did not return.
         suspected: requests that were in hand then, of which one may be to blame.
     """
 
     def __init__(self) -> None:
         self.fault: str | None = None
         self.crash: Crash | None = None
+        self.hung = False
         self.suspected = 0
         self._memory: mmap.mmap | None = None
         self._note: CrashNote | None = None
@@ -78,22 +83,26 @@ class PoisonGuard:
         self._thread = 0
 
     @classmethod
-    def open(cls, path: Path) -> PoisonGuard:
+    def open(cls, path: Path, *, crash_note: bool = True) -> PoisonGuard:
         """Reads what the last process had in hand, and guards from now on.
 
         Args:
             path: of the record, in a folder in memory; the crash note lies beside it.
+            crash_note: fatal signals count. A process has one such note; another guard goes by
+                :meth:`note_hang` alone.
 
         Returns:
             A guard in any case. Where the folder cannot be used it is off, and its ``fault`` says why.
         """
         guard = cls()
         try:
-            guard._note = CrashNote(path.with_name(path.name + ".crash"))
+            if crash_note:
+                guard._note = CrashNote(path.with_name(path.name + ".crash"))
             guard._map(path)
-            guard.crash = guard._note.read()
+            guard.crash = guard._note.read() if guard._note is not None else None
             guard._judge()
-            guard._note.expect()
+            if guard._note is not None:
+                guard._note.expect()
         except OSError as error:
             guard.close()
             reason = error.strerror or type(error).__name__
@@ -121,21 +130,30 @@ class PoisonGuard:
         thread = get_ident()
         if thread != self._thread:
             self._thread = thread
-            self._memory[_THREAD_AT:_HAND_AT] = thread.to_bytes(8, "little")
+            self._memory[_THREAD_AT:_HUNG_AT] = thread.to_bytes(8, "little")
         digests = [self._digest(topic, payload) for topic, payload in requests[:MOST_IN_HAND]]
-        self._memory[_HAND_AT:_SUSPECTS_AT] = b"".join(digests).ljust(_HAND_BYTES, b"\0")
+        self._memory[_HUNG_AT:_SUSPECTS_AT] = b"\0" + b"".join(digests).ljust(_HAND_BYTES, b"\0")
         self._in_hand = digests
 
     def release(self) -> None:
         """Notes that the runtime came back, with an answer or an exception: nothing in hand was to blame."""
         if self._memory is None:
             return
-        self._memory[_HAND_AT:_SUSPECTS_AT] = _EMPTY_HAND
+        self._memory[_HUNG_AT:_SUSPECTS_AT] = _EMPTY_HAND
         if self._suspects and any(digest in self._suspects for digest in self._in_hand):
             for digest in self._in_hand:
                 self._suspects.pop(digest, None)
             self._write_suspects()
         self._in_hand = []
+
+    def note_hang(self) -> None:
+        """Notes that what is in hand has been there for too long; from the main thread.
+
+        It stands until the runtime comes back. Should that be just now, the note falls on what comes next,
+        and counts only if the process ends within that.
+        """
+        if self._memory is not None:
+            self._memory[_HUNG_AT] = 1
 
     def forgive(self) -> None:
         """Forgets all suspects: another model may take them well."""
@@ -146,7 +164,7 @@ class PoisonGuard:
     def close(self) -> None:
         """Guards no more; leaves a record with nothing in hand."""
         if self._memory is not None:
-            self._memory[_HAND_AT:_SUSPECTS_AT] = _EMPTY_HAND
+            self._memory[_HUNG_AT:_SUSPECTS_AT] = _EMPTY_HAND
             self._memory.close()
             self._memory = None
         if self._note is not None:
@@ -177,10 +195,11 @@ class PoisonGuard:
         """Counts a death for what was in hand at a crash; a kill in the middle can only lose one."""
         assert self._memory is not None
         hand = self._memory[_HAND_AT:_SUSPECTS_AT]
-        thread = int.from_bytes(self._memory[_THREAD_AT:_HAND_AT], "little")
-        self._memory[_HAND_AT:_SUSPECTS_AT] = _EMPTY_HAND
+        thread = int.from_bytes(self._memory[_THREAD_AT:_HUNG_AT], "little")
+        self.hung = self._memory[_HUNG_AT] != 0
+        self._memory[_HUNG_AT:_SUSPECTS_AT] = _EMPTY_HAND
         self._suspects = self._read_suspects()
-        if self.crash is None or self.crash.thread not in (None, thread):
+        if not self.hung and (self.crash is None or self.crash.thread not in (None, thread)):
             return
         digests = dict.fromkeys(hand[at : at + _DIGEST] for at in range(0, _HAND_BYTES, _DIGEST))
         digests.pop(_NOTHING, None)

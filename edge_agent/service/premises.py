@@ -15,6 +15,7 @@ from edge_agent.service.subscribed import Subscribed
 from edge_agent.settings import Settings, environment_folders
 
 _GUARD_FILE = "in-hand"
+_LOADING_FILE = "in-loading"
 
 
 class Premises:
@@ -28,6 +29,7 @@ class Premises:
     Attributes:
         places: the folders.
         guard: what the last process had in hand when it died.
+        loading: what it was loading then.
         record: of commands; its own thread reads it.
         subscribed: what the broker may still hold.
     """
@@ -48,11 +50,18 @@ class Premises:
         self.guard = PoisonGuard.open(self.places.runtime / _GUARD_FILE)
         if self.guard.fault is not None:
             self._note(self.guard.fault)
-        if self.guard.crash is not None:
+        if self.guard.hung:
+            figures.note_error("process.hung")
+            self._log.error("agent.hung_before", suspected=self.guard.suspected)
+        elif self.guard.crash is not None:
             figures.note_error("process.crashed")
             self._log.error(
                 "agent.crashed_before", reason=self.guard.crash.signal, suspected=self.guard.suspected
             )
+        self.loading = PoisonGuard.open(self.places.runtime / _LOADING_FILE, crash_note=False)
+        if self.loading.suspected:
+            figures.note_error("model.ended_process")
+            self._log.error("agent.died_loading")
         self.record = CommandStore(self.places.state)
         self.subscribed = Subscribed(self.places.state, filters)
 

@@ -18,6 +18,9 @@ from edge_agent.service.worker import Worker
 from edge_agent.settings import Settings, public_settings
 
 _STALE_INTERVALS = 3
+_STUCK_INTERVALS = 0.75
+"""So that a worker that hangs is told at the second report after it began, at the latest."""
+_LEAST_STUCK_SECONDS = 1.0
 
 
 class Reporter:
@@ -31,6 +34,7 @@ class Reporter:
         worker: how the models are.
         faults: what is broken that the daemon goes on without, in words.
         pulse_seconds: longest time between two canaries.
+        sampler_age_seconds: since the sensors were last looked at; None where nobody looks.
 
     Attributes:
         last_health: the latest health document.
@@ -45,6 +49,7 @@ class Reporter:
         worker: Worker,
         faults: Callable[[], Sequence[str]],
         pulse_seconds: float,
+        sampler_age_seconds: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.last_health = b"{}"
         self._settings = settings
@@ -54,12 +59,19 @@ class Reporter:
         self._worker = worker
         self._faults = faults
         self._pulse_seconds = pulse_seconds
+        self._sampler_age_seconds = sampler_age_seconds
+        self._stuck_seconds = max(_LEAST_STUCK_SECONDS, _STUCK_INTERVALS * settings.health.interval_seconds)
         self._begun = time.monotonic()
 
     @property
     def age_seconds(self) -> float:
         """Since the start of the daemon."""
         return time.monotonic() - self._begun
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the worker hangs."""
+        return self._worker.busy_seconds >= self._stuck_seconds
 
     def info(self, catalogue: Catalogue, operations: Sequence[str] = ()) -> bytes:
         """The info document."""
@@ -83,6 +95,9 @@ class Reporter:
                 faults=self._faults(),
                 figures=self._figures.snapshot(self._link.dropped),
                 stale_after_seconds=_STALE_INTERVALS * self._pulse_seconds,
+                stuck_after_seconds=self._stuck_seconds,
+                worker_busy_seconds=self._worker.busy_seconds,
+                sampler_age_seconds=self._sampler_age_seconds(),
                 queue=self._worker.waiting,
                 link=self._link.status(),
                 load=self._machine.load(),

@@ -8,8 +8,8 @@ import pytest
 
 from edge_agent.errors import BundleError
 from edge_agent.link.protocol import Delivery, Incoming, Receiver
+from edge_agent.service.answering import Replies
 from edge_agent.service.models import Loader, Servable
-from edge_agent.service.worker import Replies
 from tests.fakes.model import FakeLoader, FakeModel
 from tests.fakes.receiver import KeepingReceiver
 from tests.fakes.replies import RecordingReplies

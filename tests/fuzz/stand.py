@@ -18,9 +18,10 @@ from edge_agent.link.protocol import Delivery, Incoming
 from edge_agent.link.routes import Route, Router
 from edge_agent.link.topics import Topics, response_topic_fault
 from edge_agent.log import configure_log
+from edge_agent.service.answering import Rules
 from edge_agent.service.figures import Figures
 from edge_agent.service.models import Entry, Expected
-from edge_agent.service.worker import Rules, Worker
+from edge_agent.service.worker import Worker
 from tests.fakes.model import FakeModel, served
 from tests.fuzz.inputs import SECRET, Case
 

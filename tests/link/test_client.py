@@ -146,6 +146,20 @@ def test_state_is_kept_newest_only_and_told_again_on_every_connection(
         assert [heard.payload for heard in probe.wait_for(STATE)] == [b"3"]
 
 
+def test_what_is_worthless_later_goes_out_now_or_never(stage: Stage, broker: Mosquitto) -> None:
+    with Probe(broker.port, STATE) as probe:
+        assert stage.link.publish_once(STATE, b"now")
+        assert [heard.payload for heard in probe.wait_for(STATE)] == [b"now"]
+        assert not stage.link.publish_once("no/+/topic", b"")
+    broker.stop(signal.SIGKILL)
+    stage.receiver.wait_for_change(2)
+    assert not stage.link.publish_once(STATE, b"never")
+    with Probe_when_up(broker) as probe:
+        stage.link.announce(STATE, b"later")
+        assert [heard.payload for heard in probe.wait_for(STATE)] == [b"later"]
+    assert stage.link.dropped["unsent_report"] == 0
+
+
 def Probe_when_up(broker: Mosquitto) -> Probe:  # noqa: N802
     broker.start()
     return Probe(broker.port, STATE)

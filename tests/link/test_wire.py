@@ -111,6 +111,12 @@ def test_what_we_write_we_read(topic: str, payload: bytes, mid: int, retain: boo
     assert message.correlation == (b"c" if is_v5 else None)
 
 
+def test_at_qos_0_there_is_no_packet_identifier() -> None:
+    written = write_publish(b"t", b"{}", mid=None, retain=False, properties=None)
+    message = read_publish(written[0], written[2:], is_v5=False)
+    assert (message.topic, message.payload, message.qos, message.mid) == ("t", b"{}", 0, 0)
+
+
 @given(st.lists(st.binary(max_size=400), max_size=4), st.integers(0, 1700))
 def test_packets_are_found_in_a_stream_wherever_it_is_cut(payloads: list[bytes], cut: int) -> None:
     stream = b"".join(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_agent.link.protocol import LinkStatus
-from edge_agent.service.figures import LastError, Snapshot
+from edge_agent.service.figures import LastError, Snapshot, Spread
 from edge_agent.service.health import (
     MAX_HEALTH_BYTES,
     Facts,
@@ -29,14 +29,16 @@ FACTS = Facts(
     figures=Snapshot(
         9120,
         61.04,
-        1.604,
-        4.0,
+        {"queue": Spread(0.1, 0.2), "total": Spread(1.604, 4.0)},
         {"too_large": 2},
         {"retained": 1},
         {"home": 3.14},
         LastError("mqtt.lost", 0.0),
     ),
     stale_after_seconds=90.0,
+    stuck_after_seconds=22.5,
+    worker_busy_seconds=0.0,
+    sampler_age_seconds=4.04,
     queue=0,
     link=LinkStatus(4200.5, 2, 5, True, None),
     load=Load(7.0, 82.4, 301.0, 5120.0, 51.2),
@@ -65,7 +67,15 @@ def test_health_is_as_the_protocol_shows_it() -> None:
         "uptime_s": 4242,
         "pid": 412,
         "models": {"home": {"version": "1.0.0", "state": "serving", "last_ok_age_s": 3.1}},
-        "inference": {"answered": 9120, "per_minute": 61.0, "p50_ms": 1.6, "p99_ms": 4.0, "queue": 0},
+        "inference": {
+            "answered": 9120,
+            "per_minute": 61.0,
+            "p50_ms": 1.6,
+            "p99_ms": 4.0,
+            "queue": 0,
+            "stages": {"queue": [0.1, 0.2]},
+        },
+        "progress": {"worker_busy_s": 0.0, "sampler_age_s": 4.0},
         "errors": {"too_large": 2},
         "dropped": {"retained": 1},
         "mqtt": {"connected_s": 4200, "reconnects": 1, "protocol": 5, "session_resumed": True},
@@ -110,6 +120,12 @@ def test_up_needs_a_right_answer_lately() -> None:
         assert (status, reasons) == (Status.DOWN, ["model home: no right answer lately"])
 
 
+def test_a_worker_that_hangs_brings_all_down() -> None:
+    assert judge(replace(FACTS, worker_busy_seconds=22.4)) == (Status.UP, [])
+    status, reasons = judge(replace(FACTS, worker_busy_seconds=23.0))
+    assert (status, reasons) == (Status.DOWN, ["the worker hangs: it has been at one thing for 23 s"])
+
+
 def test_a_broker_that_is_away_degrades() -> None:
     away = replace(FACTS, link=LinkStatus(None, 0, None, None, "cannot reach the broker"))
     assert judge(away) == (Status.DEGRADED, ["broker: cannot reach the broker"])
@@ -150,7 +166,7 @@ def test_what_is_unknown_is_null() -> None:
         FACTS,
         load=Load(None, None, None, None, None),
         boot_id=None,
-        figures=Snapshot(0, 0.0, None, None, {}, {}, {}, None),
+        figures=Snapshot(0, 0.0, {}, {}, {}, {}, None),
     )
     document = health_of(facts)
     assert set(document["system"].values()) == {None}

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.log import configure_log, get_logger
-from edge_agent.service.figures import WINDOW, Figures, percentile
+from edge_agent.service.figures import WINDOW, Figures, Spread, Stages, percentile
 from edge_agent.service.machine import Machine, kernel_clock_synced
 from edge_agent.service.notify import Notifier
 from edge_agent.service.signals import captured_signals
@@ -35,7 +35,7 @@ def test_the_rate_is_that_since_the_snapshot_before() -> None:
     clock = Clock()
     figures = Figures(clock, clock)
     for _ in range(30):
-        figures.count_result("home", 1.0, clock.now)
+        figures.count_result("home", Stages(0.1, 0.1, 0.8, 1.0), clock.now)
     clock.now += 15
     assert figures.snapshot().per_minute == 120.0
     clock.now += 60
@@ -48,11 +48,11 @@ def test_the_rate_is_that_since_the_snapshot_before() -> None:
 def test_the_window_of_latencies_is_bounded() -> None:
     figures = Figures()
     for number in range(WINDOW * 2):
-        figures.count_result("home", float(number), 0.0)
+        figures.count_result("home", Stages(0.0, 0.0, 0.0, float(number)), 0.0)
     snapshot = figures.snapshot()
-    assert snapshot.p50_ms == WINDOW + WINDOW / 2 - 1
-    assert snapshot.p99_ms is not None
-    assert snapshot.p99_ms >= WINDOW * 1.98
+    assert snapshot.stages["total"].p50_ms == WINDOW + WINDOW / 2 - 1
+    assert snapshot.stages["total"].p99_ms >= WINDOW * 1.98
+    assert snapshot.stages["queue"] == Spread(0.0, 0.0)
 
 
 def test_errors_and_drops_are_counted_by_kind_with_those_of_the_link() -> None:

@@ -14,12 +14,13 @@ from edge_agent.link.envelope import Limits
 from edge_agent.link.protocol import Delivery, Incoming
 from edge_agent.link.routes import Router
 from edge_agent.link.topics import Topics
+from edge_agent.service.answering import Rules
 from edge_agent.service.figures import Figures
 from edge_agent.service.links import Links, router_of
 from edge_agent.service.models import Entry
 from edge_agent.service.premises import Premises
 from edge_agent.service.subscribed import FILE_NAME, Subscribed
-from edge_agent.service.worker import Rules, Worker
+from edge_agent.service.worker import Worker
 from edge_agent.settings import Settings, load_settings
 from edge_agent.types import Prediction, Task
 from tests.fakes.model import FakeModel, served

@@ -15,9 +15,10 @@ from edge_agent.link.protocol import Delivery, Incoming
 from edge_agent.link.routes import Router
 from edge_agent.link.topics import Topics
 from edge_agent.log import configure_log
+from edge_agent.service.answering import MOST_UNCONFIRMED, Rules
 from edge_agent.service.figures import Figures
 from edge_agent.service.models import Entry, Expected
-from edge_agent.service.worker import MOST_UNCONFIRMED, Rules, Worker
+from edge_agent.service.worker import Worker
 from tests.fakes.model import FakeModel, served
 from tests.fakes.replies import RecordingReplies
 
