@@ -1,30 +1,24 @@
-"""What ``edge-agent check`` looks at: one function a finding, each with its remedy.
+"""What ``edge-agent check`` looks at, in which order, and for how long; each idea has a ``findings_…`` file.
 
-A *problem* keeps the agent from doing its work; a *warning* is worth knowing and does not.
+A *problem* keeps the agent from doing its work; a *warning* is worth knowing and does not. Each look has a
+time-out, and all but the models share :data:`TOTAL_SECONDS`: a broker, a command or a disk that hangs is a
+finding, it does not hang ``check``.
 """
 
 from __future__ import annotations
 
-import platform
-import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from threading import Thread
 
-from edge_agent.errors import EdgeAgentError
-
-if TYPE_CHECKING:
-    from edge_agent.settings import Settings
-
-SLOW_ROUND_TRIP_MS = 30.0
-"""Slower than this on the same machine is the 40 ms of a delayed acknowledgement, not work."""
-
-_SUPPORTED_PYTHONS = ((3, 10), (3, 13))
-_ONLY_PYTHON_OF_ARMV7L = (3, 11)
-_SUPPORTED_MACHINES = ("x86_64", "aarch64")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+TOTAL_SECONDS = 18.0
+"""For everything that may hang; models compute, on a slow board for longer."""
+MODELS_SECONDS = 120.0
+_LEAST_SECONDS = 0.5
 
 
 class State(str, Enum):
@@ -45,117 +39,98 @@ class Finding:
     remedy: str | None = None
 
 
+def ok(about: str, message: str) -> Finding:
+    """It is well."""
+    return Finding(about, State.OK, message)
+
+
+def warning(about: str, message: str, remedy: str) -> Finding:
+    """It is worth knowing."""
+    return Finding(about, State.WARNING, message, remedy)
+
+
+def problem(about: str, message: str, remedy: str) -> Finding:
+    """It keeps the agent from doing its work."""
+    return Finding(about, State.PROBLEM, message, remedy)
+
+
 def all_findings(config: Path | None) -> Iterator[Finding]:
     """Every finding, the cheap ones first."""
-    yield check_platform()
-    settings_finding, settings = check_settings(config)
-    yield settings_finding
-    yield check_runtime()
-    yield check_clock()
-    if settings is not None:
-        yield from check_broker(settings)
-        yield from check_models(settings)
+    from edge_agent.cli import (
+        findings_broker,
+        findings_models,
+        findings_permissions,
+        findings_platform,
+        findings_sensors,
+        findings_service,
+        findings_settings,
+    )
 
-
-def check_platform() -> Finding:
-    """Python and processor are ones that this package supports."""
-    system, machine = platform.system(), platform.machine()
-    description = f"{platform.python_implementation()} {platform.python_version()} on {system} {machine}"
-    return judge_platform(sys.version_info[:2], system, machine, description)
-
-
-def judge_platform(python: tuple[int, int], system: str, machine: str, description: str) -> Finding:
-    """Whether a Python version on a system and processor is supported."""
-    first, last = _SUPPORTED_PYTHONS
-    state, remedy = State.OK, None
-    if not first <= python <= last:
-        state, remedy = State.PROBLEM, "use Python 3.10 to 3.13"
-    elif machine == "armv7l":
-        if python != _ONLY_PYTHON_OF_ARMV7L:
-            state, remedy = State.PROBLEM, "32-bit ARM has a runtime for Python 3.11 only: Raspberry Pi OS 12"
-    elif system != "Linux" or machine not in _SUPPORTED_MACHINES:
-        state, remedy = State.WARNING, "not tested here; Linux on x86-64 or ARM is"
-    return Finding("platform", state, description, remedy)
-
-
-def check_settings(config: Path | None) -> tuple[Finding, Settings | None]:
-    """The settings can be read, whole."""
-    from edge_agent.service.links import router_of
-    from edge_agent.settings import DEFAULT_PATH, load_settings, read_password
-
-    try:
-        settings = load_settings(config)
-        read_password(settings.mqtt)
-        router_of(settings)
-    except EdgeAgentError as error:
-        return Finding("settings", State.PROBLEM, str(error), error.hint or "mend the settings file"), None
-    source = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else "no settings file, all defaults")
-    return Finding("settings", State.OK, f"{source}; device {settings.device.id}"), settings
-
-
-def check_runtime() -> Finding:
-    """A TFLite runtime is installed and can be loaded."""
-    from edge_agent.inference.runtime import runtime_info
-
-    try:
-        return Finding("runtime", State.OK, str(runtime_info()))
-    except EdgeAgentError as error:
-        return Finding("runtime", State.PROBLEM, str(error), error.hint or "pip install ai-edge-litert")
-
-
-def check_clock() -> Finding:
-    """The clock is synchronised; ``sent_at`` and certificates need it."""
-    from edge_agent.service.machine import kernel_clock_synced
-
-    if kernel_clock_synced():
-        return Finding("clock", State.OK, "synchronised")
-    remedy = "sudo timedatectl set-ntp true; until then ttl_s counts from receipt"
-    return Finding("clock", State.WARNING, "not synchronised", remedy)
-
-
-def check_broker(settings: Settings) -> Iterator[Finding]:
-    """The broker lets us in, and answers without the delay of a missing ``set_tcp_nodelay``."""
-    from edge_agent.cli.probe import probe_broker
-    from edge_agent.link.address import BrokerAddress
-    from edge_agent.link.topics import Topics
-    from edge_agent.settings import read_password
-
-    address = BrokerAddress.from_settings(settings.mqtt, read_password(settings.mqtt))
-    topic = f"{Topics(settings.mqtt.base_topic, settings.device.id).root}/canary"
-    try:
-        report = probe_broker(address, topic)
-    except EdgeAgentError as error:
-        remedy = error.hint or f"start it (sudo systemctl start mosquitto), or set mqtt.host; tried {address}"
-        yield Finding("broker", State.PROBLEM, str(error), remedy)
+    look = Looker()
+    yield from look("platform", 5, lambda: [findings_platform.check_platform()])
+    read = findings_settings.Read()
+    yield from look("settings", 5, lambda: [read.check(config)])
+    yield from look("runtime", 10, lambda: [findings_platform.check_runtime()])
+    yield from look("clock", 2, lambda: [findings_platform.check_clock()])
+    yield from look("memory", 2, findings_platform.check_memory)
+    unit = findings_service.Unit()
+    yield from look("service", 4, unit.check)
+    if (settings := read.settings) is None:
+        yield from look("sensors", 5, lambda: findings_sensors.check_sensors(None))
         return
-    yield Finding("broker", State.OK, f"{address} lets us in, {report.protocol}")
-    measured = f"a QoS 1 round trip takes {report.round_trip_ms:.1f} ms"
-    if report.round_trip_ms <= SLOW_ROUND_TRIP_MS:
-        yield Finding("broker speed", State.OK, measured)
-    elif settings.mqtt.host in _LOOPBACK or settings.mqtt.transport == "unix":
-        remedy = "put `set_tcp_nodelay true` into the broker's configuration (Mosquitto) and restart it"
-        yield Finding("broker speed", State.PROBLEM, f"{measured}: it delays small packets", remedy)
-    else:
-        remedy = "the network is slow, or the broker lacks `set_tcp_nodelay true` (Mosquitto)"
-        yield Finding("broker speed", State.WARNING, measured, remedy)
+    who = findings_permissions.who_serves(unit.shown)
+    yield from look("permissions", 3, lambda: findings_permissions.check_permissions(settings, config, who))
+    yield from look(
+        "disk", 3, lambda: findings_platform.check_disk(findings_permissions.places(settings, who))
+    )
+    yield from look("sensors", 5, lambda: findings_sensors.check_sensors(settings, who))
+    broker = findings_broker.Broker(settings)
+    yield from look("broker", 8, broker.check)
+    if broker.is_well:
+        yield from look("daemon", 4, lambda: broker.check_daemon(unit.is_active))
+    yield from look("metrics", 3, lambda: findings_settings.check_metrics(settings.metrics))
+    yield from look.long("models", MODELS_SECONDS, lambda: findings_models.check_models(settings))
 
 
-def check_models(settings: Settings) -> Iterator[Finding]:
-    """Every model found is intact and answers its golden sentences here."""
-    from edge_agent.cli.find import bundles, describe_folders
-    from edge_agent.cli.model import judge
+class Looker:
+    """Looks at one thing after another, each in a thread of its own that may hang.
 
-    found = bundles(settings.models.directories)
-    if not found:
-        message = f"none in {describe_folders(settings.models.directories)}"
-        yield Finding("models", State.PROBLEM, message, "make install-models, or set models.directories")
-    for item in found:
-        verdict = judge(item.path)
-        about = f"model {item.name}"
-        if verdict.well:
-            yield Finding(
-                about, State.OK, f"{verdict.version}, {verdict.golden_sentences} golden sentences right"
+    Args:
+        total_seconds: for all of them together.
+    """
+
+    def __init__(self, total_seconds: float = TOTAL_SECONDS) -> None:
+        self._ends = time.monotonic() + total_seconds
+
+    def __call__(
+        self, about: str, seconds: float, find: Callable[[], Iterable[Finding]]
+    ) -> Iterator[Finding]:
+        """The findings as they come; where they do not in time, a finding that says so."""
+        left = max(_LEAST_SECONDS, self._ends - time.monotonic())
+        yield from self.long(about, min(seconds, left), find)
+
+    def long(self, about: str, seconds: float, find: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+        """The same for work that may take longer than all the rest; its time is not counted."""
+        found: SimpleQueue[Finding | BaseException | None] = SimpleQueue()
+        Thread(target=_look, args=(find, found), name=f"check {about}", daemon=True).start()
+        begun = time.monotonic()
+        try:
+            while (one := found.get(timeout=max(0.0, begun + seconds - time.monotonic()))) is not None:
+                if isinstance(one, BaseException):
+                    raise one
+                yield one
+        except Empty:
+            yield problem(
+                about,
+                f"it did not end within {seconds:.3g} s",
+                "something hangs there (a mount, a device, a name server or a command); mend it, check again",
             )
-        else:
-            remedy = f"install {item.name} again (make install-models), or remove {item.path}"
-            yield Finding(about, State.PROBLEM, verdict.reason or "refused", remedy)
+
+
+def _look(find: Callable[[], Iterable[Finding]], found: SimpleQueue[Finding | BaseException | None]) -> None:
+    try:
+        for finding in find():
+            found.put(finding)
+        found.put(None)
+    except BaseException as error:  # a bug of ours; it is raised again where it is seen
+        found.put(error)

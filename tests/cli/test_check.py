@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
 import shutil
 import socket
+import struct
+import subprocess
+import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from edge_agent.cli import findings, stage
+from edge_agent.cli import findings_platform, stage
 from edge_agent.cli.findings import State
-from tests.cli.command import Done, edge_agent
+from tests.cli.command import DEADLINE_SECONDS, PROGRAM, Done, edge_agent
 from tests.cli.conftest import House
 
 
@@ -32,11 +41,23 @@ def test_a_machine_that_is_well_has_no_problem(house: House) -> None:
     found = _by_subject(done)
     assert done.code == 0
     assert all(finding["state"] != "problem" for finding in found.values())
-    for about in ("platform", "settings", "runtime", "broker", "broker speed", "model tiny"):
+    for about in (
+        *("platform", "settings", "runtime", "memory", "disk", "permissions"),
+        *("broker", "broker speed", "daemon", "model tiny"),
+    ):
         assert found[about]["state"] == "ok", found[about]
         assert found[about]["remedy"] is None
     assert "ai-edge-litert" in found["runtime"]["message"]
     assert "MQTT 5" in found["broker"]["message"]
+    assert "under-test is up" in found["daemon"]["message"]
+
+
+def test_json_is_a_list_of_findings_with_four_fields(house: House) -> None:
+    findings = json.loads(edge_agent("check", "--config", house.config, "--json").out)
+    assert isinstance(findings, list)
+    for finding in findings:
+        assert finding.keys() == {"about", "state", "message", "remedy"}
+        assert (finding["state"] == "ok") == (finding["remedy"] is None), finding
 
 
 @pytest.fixture
@@ -79,13 +100,18 @@ def test_a_broker_that_is_away_is_a_problem_with_a_remedy(tiny_folder: Path, tmp
     assert broker["remedy"]
 
 
-def test_something_else_on_the_brokers_port_is_a_problem(tiny_folder: Path, tmp_path: Path) -> None:
+def test_something_that_hangs_on_the_brokers_port_is_a_problem_and_hangs_nothing(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
     with socket.create_server((stage.HOST, 0)) as mute:
         port = int(mute.getsockname()[1])
+        begun = monotonic()
         done = edge_agent("check", "--json", "--config", _settings(tmp_path, port, tiny_folder))
-    broker = _by_subject(done)["broker"]
-    assert (done.code, broker["state"]) == (1, "problem")
-    assert "does not answer" in broker["message"]
+    found = _by_subject(done)
+    assert (done.code, found["broker"]["state"]) == (1, "problem")
+    assert "does not answer" in found["broker"]["message"]
+    assert monotonic() - begun < DEADLINE_SECONDS / 2  # 18 s are allowed, on a quiet machine
+    assert found["model tiny"]["state"] == "ok"
 
 
 def test_wrong_settings_are_a_finding_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
@@ -117,6 +143,28 @@ def test_for_people_each_problem_stands_above_its_remedy(tiny_folder: Path, tmp_
     lines = done.out.splitlines()
     broker = next(number for number, line in enumerate(lines) if line.startswith("problem  broker"))
     assert lines[broker + 1].lstrip().startswith("remedy:")
+    assert lines[-1].startswith("1 problem")
+
+
+def test_on_a_terminal_of_80_columns_nothing_is_wider(tiny_folder: Path, tmp_path: Path) -> None:
+    config = _settings(tmp_path, stage.free_port(), tiny_folder)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
+    with subprocess.Popen(
+        [*PROGRAM, "check", "--config", str(config)], stdout=theirs, env={**environment, "TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        drawn = b""
+        with suppress(OSError):  # a terminal whose other end is closed says EIO
+            while part := os.read(ours, 65_536):
+                drawn += part
+        os.close(ours)
+        assert process.wait(DEADLINE_SECONDS) == 1
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", drawn.decode()).splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert any(line.startswith("problem  broker") for line in lines)
+    assert lines[-1].startswith("1 problem")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +182,6 @@ def test_for_people_each_problem_stands_above_its_remedy(tiny_folder: Path, tmp_
 def test_the_platform_is_judged_by_python_and_processor(
     python: tuple[int, int], machine: str, state: State
 ) -> None:
-    finding = findings.judge_platform(python, "Linux", machine, "a description")
+    finding = findings_platform.judge_platform(python, "Linux", machine, "a description")
     assert finding.state is state
     assert (finding.remedy is None) == (state is State.OK)
