@@ -2,8 +2,10 @@
 
 A fixture (``tests/fixtures/power/*.json``) has a ``source``, the ``files`` by their path, what commands print
 (``commands``), and what is expected. Content stands without the kernel's newline. ``u32be:5000`` is a
-device-tree number; ``!EIO`` is a file, or an answer, whose reading fails so. As on a real machine the entries of ``/sys/class``
-and the chips of ``/sys/bus/i2c/drivers`` are symlinks, and the numbers of ``hwmonN`` are drawn anew.
+device-tree number; ``!EIO`` is a file, or an answer, whose reading fails so. As on a real machine the entries
+of ``/sys/class`` and the chips of ``/sys/bus/i2c/drivers`` are symlinks, and the numbers of ``hwmonN`` are
+drawn anew. ``expect`` is what a correct reader reports, from the sources; ``says`` is all that this package
+says.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import random
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_agent.telemetry.reading import BatteryReading, Inventory, PowerReading, SupplyReading
 from edge_agent.telemetry.sysfs import Tree, read_bytes, sensor_error
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "power"
@@ -82,6 +85,25 @@ def board(name: str) -> Board:
 def board_names() -> list[str]:
     """Names of all fixtures."""
     return sorted(path.stem for path in FIXTURES.glob("*.json"))
+
+
+def said(inventory: Inventory) -> dict[str, Any]:
+    """All that an inventory says, as the ``says`` of a fixture; what is unknown is left out."""
+
+    def known(reading: PowerReading | SupplyReading | BatteryReading) -> dict[str, Any]:
+        return {key: value for key, value in asdict(reading).items() if value not in (None, {})}
+
+    parts = {
+        "power": [
+            {"source": source.name, "scope": source.scope.value, "quality": source.quality.value}
+            | known(source.read())
+            for source in inventory.power
+        ],
+        "supply": [{"source": source.name} | known(source.read()) for source in inventory.supply],
+        "batteries": [{"name": source.name} | known(source.read()) for source in inventory.batteries],
+        "notes": [_HWMON.sub("hwmonN", note) for note in inventory.notes],
+    }
+    return {name: part for name, part in parts.items() if part}
 
 
 def build_tree(root: Path, files: Mapping[str, str], seed: int = 0) -> Tree:

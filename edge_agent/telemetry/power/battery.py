@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edge_agent.telemetry.power.trial import usable
+from edge_agent.telemetry.power.trial import GRANT, usable
 from edge_agent.telemetry.reading import (
     BatteryReading,
     Inventory,
@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 CLASS = "sys/class/power_supply"
 UPDATE_SECONDS = 30.0
-REMEDY = "Let the user of the service read it."
 
 _BATTERIES = frozenset({"Battery", "UPS"})
 _MAINS = frozenset({"Mains", "USB", "Wireless"})
@@ -207,7 +206,7 @@ def mains_online(tree: Tree) -> bool | None:
 def find(tree: Tree) -> Inventory:
     """The batteries of this machine, and their draw where they tell it."""
     found = [Battery(tree, name) for name in _supplies(tree) if _is_ours(tree, name)]
-    batteries, notes = usable(found, REMEDY)
+    batteries, notes = usable(found, GRANT)
     telling = tuple(battery for battery in batteries if _tells_power(tree, battery.name))
     power = (BatteryDraw(telling),) if telling else ()
     return Inventory(power=power, batteries=batteries, notes=notes)

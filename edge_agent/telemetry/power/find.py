@@ -50,8 +50,9 @@ def find_sensors(
     if estimate is not None:
         parts.append(Inventory(power=(estimate,)))
     parts.append(battery.find(tree))
-    parts += [rpi_volt.find(tree), throttling.find(tree, asked), psu.find(tree), poe.find(tree)]
-    if asked is None and _is_raspberry_pi(tree):
+    flags = throttling.find(tree, asked)
+    parts += [rpi_volt.find(tree), flags, psu.find(tree), poe.find(tree)]
+    if asked is None and not flags.supply and _is_raspberry_pi(tree):
         parts.append(Inventory(notes=(NO_MAILBOX,)))
     return joined(parts)
 

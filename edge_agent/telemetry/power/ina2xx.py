@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_agent.telemetry.power.trial import usable
+from edge_agent.telemetry.power.trial import GRANT, usable
 from edge_agent.telemetry.reading import Inventory, PowerReading, Quality, Scope, SensorError
 from edge_agent.telemetry.sysfs import Tree
 
 DRIVERS = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina234", "ina237", "ina238", "ina260")
 UPDATE_SECONDS = 0.1
-REMEDY = "Let the user of the service read it."
 
 Look = Callable[[], "int | None"]
 
@@ -108,7 +107,7 @@ def find(tree: Tree) -> Inventory:
     found = chips(tree, *DRIVERS)
     measuring = [chip for chip in found if chip.measures_power]
     silent = tuple(
-        f"ina2xx: the {chip.chip} tells a voltage and no current, so no watts; is its shunt wired?"
+        f"ina2xx: the {chip.chip} tells a voltage and no current, so no watts."
         for chip in found
         if not chip.measures_power
     )
@@ -117,5 +116,5 @@ def find(tree: Tree) -> Inventory:
         return Inventory(
             notes=(*silent, f"ina2xx: of several chips ({names}) nobody knows which is at the board's input.")
         )
-    power, notes = usable(measuring, REMEDY)
+    power, notes = usable(measuring, GRANT)
     return Inventory(power=power, notes=silent + notes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_agent.telemetry.power.trial import usable
+from edge_agent.telemetry.power.trial import GRANT, usable
 from edge_agent.telemetry.reading import Inventory, SupplyReading
 from edge_agent.telemetry.sysfs import Tree
 
@@ -42,5 +42,5 @@ def find(tree: Tree) -> Inventory:
     """The HAT, where its driver is loaded."""
     if not tree.exists(FOLDER):
         return Inventory()
-    supply, notes = usable([PoeHat(tree)], "Let the user of the service read it.")
+    supply, notes = usable([PoeHat(tree)], GRANT)
     return Inventory(supply=supply, notes=(*notes, NO_WATTS))

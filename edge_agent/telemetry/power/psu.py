@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_agent.telemetry.power.trial import usable
+from edge_agent.telemetry.power.trial import GRANT, usable
 from edge_agent.telemetry.reading import Inventory, SupplyReading
 from edge_agent.telemetry.sysfs import Tree
 
@@ -36,5 +36,5 @@ def find(tree: Tree) -> Inventory:
     """The promise, where the boot loader wrote it."""
     if not tree.exists(MAX_CURRENT):
         return Inventory()
-    supply, notes = usable([Psu(tree)], "Let the user of the service read it.")
+    supply, notes = usable([Psu(tree)], GRANT)
     return Inventory(supply=supply, notes=notes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_agent.telemetry.power.trial import usable
+from edge_agent.telemetry.power.trial import GRANT, usable
 from edge_agent.telemetry.reading import Inventory, SensorError, SupplyReading
 from edge_agent.telemetry.sysfs import Tree
 
@@ -40,5 +40,5 @@ class RpiVolt:
 def find(tree: Tree) -> Inventory:
     """The alarm, where the driver is loaded."""
     sources = [RpiVolt(tree, chip.folder) for chip in tree.hwmon(DRIVER)]
-    supply, notes = usable(sources, "Let the user of the service read it.")
+    supply, notes = usable(sources, GRANT)
     return Inventory(supply=supply, notes=notes)

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from edge_agent.telemetry.power.mailbox import REMEDY, Firmware
-from edge_agent.telemetry.power.trial import usable
+from edge_agent.telemetry.power.trial import GRANT, usable
 from edge_agent.telemetry.reading import Inventory, SensorError, SupplyReading
 from edge_agent.telemetry.sysfs import Tree
 
@@ -110,5 +110,5 @@ def find(tree: Tree, firmware: Firmware | None) -> Inventory:
             return Inventory(supply=supply, notes=notes)
     if not tree.exists(LEGACY_FILE):
         return Inventory(notes=notes)
-    legacy, more = usable([LegacyThrottling(tree)], "Let the user of the service read it.")
+    legacy, more = usable([LegacyThrottling(tree)], GRANT)
     return Inventory(supply=legacy, notes=notes + more)

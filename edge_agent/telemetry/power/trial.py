@@ -16,6 +16,9 @@ class _Source(Protocol):
 
 S = TypeVar("S", bound=_Source)
 
+GRANT = "Let the user of the service read it."
+"""The remedy where nothing special is known."""
+
 
 def usable(sources: Iterable[S], remedy: str) -> tuple[tuple[S, ...], tuple[str, ...]]:
     """The sources that make sense to ask again, and notes on those that failed.
