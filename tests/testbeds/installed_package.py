@@ -7,6 +7,7 @@ So it has the very versions that the other tests have, and works wherever they d
 from __future__ import annotations
 
 import compileall
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -80,4 +81,7 @@ def _copy(found: Distribution, site: Path) -> None:
         if source.is_file():
             target = site / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
+            try:
+                os.link(source, target)  # a layer is never written to, so it can share what it is made of
+            except OSError:  # another file system
+                shutil.copy2(source, target)

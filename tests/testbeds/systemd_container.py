@@ -32,17 +32,20 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pytest
 
 from tests.testbeds.debian_root import NoTestbedError, cached_root
 from tests.testbeds.waiting import eventually
+
+T = TypeVar("T")
 
 BOOT_SECONDS = 60.0
 _STOP_SECONDS = 60.0
@@ -68,6 +71,7 @@ class SystemdContainer:
     Attributes:
         root: its root folder, here; may be read and written at any time.
         boot_seconds: how long the last :meth:`boot` took.
+        systemd_pid: of the systemd inside, as this machine counts; 0 while there is none.
 
     Raises:
         NoTestbedError: this machine cannot have one.
@@ -89,7 +93,7 @@ class SystemdContainer:
         self._binds = dict(binds or {})
         self._network = network
         self._nspawn: subprocess.Popen[bytes] | None = None
-        self._systemd = 0
+        self.systemd_pid = 0
         self._cleanup = ExitStack()
         lower = [*layers, cached_root()]
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,14 +122,14 @@ class SystemdContainer:
                 stderr=console,
                 start_new_session=True,
             )
-        self._systemd = eventually(self._find_systemd, BOOT_SECONDS, "the systemd inside")
+        self.systemd_pid = eventually(self._find_systemd, BOOT_SECONDS, "the systemd inside")
         if wait:
-            eventually(self._has_booted, BOOT_SECONDS, "the end of its boot")
+            calmly(self._has_booted, BOOT_SECONDS, "the end of its boot", 0.05)
             self.boot_seconds = time.monotonic() - begun
 
     def cut_power(self) -> None:
         """Ends all that runs inside at once."""
-        os.kill(self._systemd, signal.SIGKILL)
+        os.kill(self.systemd_pid, signal.SIGKILL)
         self._wait_for_end()
 
     def power_off(self) -> None:
@@ -137,7 +141,7 @@ class SystemdContainer:
         """Ends and removes it."""
         if self._nspawn is not None:
             with suppress(ProcessLookupError):
-                os.kill(self._systemd or self._nspawn.pid, signal.SIGKILL)
+                os.kill(self.systemd_pid or self._nspawn.pid, signal.SIGKILL)
             self._wait_for_end()
         self._cleanup.close()
 
@@ -161,7 +165,7 @@ class SystemdContainer:
             environment: further variables.
         """
         done = subprocess.run(
-            ["nsenter", "-t", str(self._systemd), "--all", "--", *command],
+            ["nsenter", "-t", str(self.systemd_pid), "--all", "--", *command],
             capture_output=True,
             text=True,
             check=False,
@@ -190,7 +194,7 @@ class SystemdContainer:
             found = self.show(unit)
             return found if all(found.get(key) == value for key, value in wanted.items()) else {}
 
-        return eventually(fits, within_seconds, f"{unit} with {wanted}")
+        return calmly(fits, within_seconds, f"{unit} with {wanted}")
 
     def journal(self, unit: str) -> list[dict[str, Any]]:
         """What a unit logged since the boot, and systemd of it: the journal's fields, the oldest first."""
@@ -209,7 +213,9 @@ class SystemdContainer:
             f"mount -n -o remount,bind,rw,nosuid,nodev,noexec {_CGROUPS}/{name}" for name in _V1_LIMITS
         )
         made = subprocess.run(
-            ["nsenter", "-t", str(self._systemd), "-m", "sh", "-ec", lines], capture_output=True, check=False
+            ["nsenter", "-t", str(self.systemd_pid), "-m", "sh", "-ec", lines],
+            capture_output=True,
+            check=False,
         )
         if made.returncode == 0:
             self.systemctl("daemon-reexec")
@@ -309,10 +315,21 @@ class SystemdContainer:
             self._nspawn.kill()
             self._nspawn.wait()
         self._nspawn = None
-        self._systemd = 0
+        self.systemd_pid = 0
         # What nspawn leaves of a container that did not shut down.
         for path in (Path("/run/systemd/nspawn/propagate"), Path("/run/systemd/nspawn/unix-export")):
             shutil.rmtree(path / self._name, ignore_errors=True)
+
+
+def calmly(ask: Callable[[], T], within_seconds: float, what: str, pause_seconds: float = 0.2) -> T:
+    """As :func:`eventually`, with longer pauses: to ask takes a process or two inside."""
+    pause = Event()
+
+    def ask_after_a_pause() -> T:
+        pause.wait(pause_seconds)
+        return ask()
+
+    return eventually(ask_after_a_pause, within_seconds, what)
 
 
 @contextmanager
