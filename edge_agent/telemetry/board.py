@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.telemetry.fans import FanReading, find_fans, read_fans
 from edge_agent.telemetry.frequency import Clock, find_clocks, read_clocks
+from edge_agent.telemetry.reading import SensorError
 from edge_agent.telemetry.sysfs import Tree
 from edge_agent.telemetry.thermal import find_thermometers, hottest_processor, read_temperatures
 
@@ -42,14 +43,22 @@ class Board:
         self._thermometers = find_thermometers(tree)
         self._fans = find_fans(tree)
         self._clocks = find_clocks(tree)
+        self._has_answered = False
 
     def read(self) -> BoardReading:
         """A look now.
 
         Raises:
-            SensorError: no thermometer answers although there are some.
+            SensorError: no thermometer answers, although one did before. Where none ever did, as in many a
+                virtual machine, that is no fault.
         """
-        temperatures = read_temperatures(self._tree, self._thermometers)
+        try:
+            temperatures = read_temperatures(self._tree, self._thermometers)
+        except SensorError:
+            if self._has_answered:
+                raise
+            temperatures = {}
+        self._has_answered = self._has_answered or bool(temperatures)
         return BoardReading(
             temperature_c=hottest_processor(self._thermometers, temperatures),
             temperatures=temperatures,

@@ -14,7 +14,8 @@ from edge_agent.telemetry.probe import Probe, Turn
 from edge_agent.telemetry.reading import PowerReading, PowerSource
 from edge_agent.telemetry.snapshot import PowerFigures
 
-GAP_INTERVALS = 3
+GAP_INTERVALS = 3.5
+"""Room for two looks that failed, and for looks that came late."""
 
 
 class PowerGauge:

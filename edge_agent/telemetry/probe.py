@@ -37,7 +37,7 @@ class Sensor(Protocol[T_co]):
 
 
 class Overtaken(Exception):
-    """A reading came back when another thread had already been set to look."""
+    """A reading came back when another thread had already been set to look; names the sensor."""
 
 
 class Turn:
@@ -65,7 +65,7 @@ class Turn:
         with self._lock:
             if probe.is_stuck:
                 probe.is_stuck = False
-                raise Overtaken
+                raise Overtaken(probe.name)
             self._reading = None
 
     def overtake(self, after_seconds: float) -> str | None:

@@ -19,6 +19,7 @@ from edge_agent.telemetry.observer import Observer
 from edge_agent.telemetry.probe import Overtaken, Sensor, Turn
 from edge_agent.telemetry.reading import Inventory
 from edge_agent.telemetry.snapshot import Snapshot
+from edge_agent.telemetry.strain import Press
 
 HANG_SECONDS = 5.0
 """A look takes milliseconds; what takes so long does not come back soon."""
@@ -69,6 +70,7 @@ class Sampler:
         self._is_dozing = False
         self._is_stopping = False
         self._progress_seconds = clock()
+        self._pressed: frozenset[Press] = frozenset()
         self._thread: Thread | None = None
 
     # Of whoever owns it
@@ -163,7 +165,8 @@ class Sampler:
         while not self._is_stopping:
             try:
                 self._look(is_woken=is_woken)
-            except Overtaken:
+            except Overtaken as overtaken:
+                self._log.info("sensor.back", sensor=str(overtaken))
                 return
             except Exception as error:  # a fault of ours: the next look may be well
                 self._log.error("sampler.failed", error=type(error).__name__)
@@ -177,7 +180,17 @@ class Sampler:
         )
         self._progress_seconds = self._clock()
         if is_news:
+            self._tell()
             self._on_change()
+
+    def _tell(self) -> None:
+        """Logs when something begins or ceases to press the board; sensors that fail are told elsewhere."""
+        strain = self._observer.snapshot.strain
+        before, self._pressed = self._pressed, strain.presses
+        if strain.presses and strain.presses != before:
+            self._log.warning("board.strained", reasons=[*strain.reasons])
+        elif before and not strain.presses:
+            self._log.info("board.well")
 
     def _until_next(self) -> float:
         now = self._clock()

@@ -105,10 +105,17 @@ def test_a_zone_that_comes_back_is_read_again(tmp_path: Path) -> None:
     assert board.read().temperature_c == 40.0
 
 
-def test_a_board_none_of_whose_thermometers_answers_is_an_error(tmp_path: Path) -> None:
-    board = board_of(tmp_path, {f"{ZONE}0/type": "cpu-thermal", f"{ZONE}0/temp": EIO})
+def test_a_board_none_of_whose_thermometers_answers_any_more_is_an_error(tmp_path: Path) -> None:
+    board = board_of(tmp_path, {f"{ZONE}0/type": "cpu-thermal", f"{ZONE}0/temp": "40000"})
+    assert board.read().temperature_c == 40.0
+    (tmp_path / f"{ZONE}0/temp").write_text(EIO)
     with pytest.raises(SensorError, match="EIO"):
         board.read()
+
+
+def test_a_board_none_of_whose_thermometers_ever_answered_has_none(tmp_path: Path) -> None:
+    board = board_of(tmp_path, {f"{ZONE}0/type": "cpu-thermal", f"{ZONE}0/temp": EIO})
+    assert board.read() == BoardReading()
 
 
 def test_a_computer_that_names_no_processor_is_as_hot_as_its_hottest_zone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from edge_agent.settings.board_sections import PowerSettings, TelemetrySettings
 from edge_agent.telemetry.observer import Observer
 from edge_agent.telemetry.per_answer import PerAnswer
 from edge_agent.telemetry.probe import Turn
-from edge_agent.telemetry.reading import BatteryReading, Inventory, PowerReading, SupplyReading
+from edge_agent.telemetry.reading import BatteryReading, Inventory, PowerReading, SensorError, SupplyReading
 from edge_agent.telemetry.snapshot import PowerFigures, Snapshot
 from edge_agent.telemetry.strain import Press
 from tests.fakes.sensors import FakeBattery, FakeBoard, FakeClock, FakePower, FakeSupply
@@ -208,6 +208,17 @@ def test_a_sensor_that_flaps_loses_nothing_and_is_not_named() -> None:
     assert bench.snapshot.failures["ina3221"] == 17
 
 
+def test_two_looks_that_failed_are_bridged_even_when_the_next_comes_late() -> None:
+    bench = Bench(FakePower(PowerReading(4.0)))
+    bench.look()
+    assert bench.power is not None
+    for pause, is_broken in ((10.1, True), (10.2, True), (10.3, False)):
+        bench.clock.pass_by(pause)
+        bench.power.broken = SensorError("EIO") if is_broken else None
+        bench.look()
+    assert bench.figures.energy_j == pytest.approx(4.0 * 30.6)
+
+
 def test_a_suspension_is_not_counted_and_what_comes_after_it_is() -> None:
     bench = Bench(FakePower(lambda look: PowerReading(None, 10.0 * look), name="rapl"))
     bench.run(10.0)
@@ -285,7 +296,7 @@ def test_a_faded_snapshot_keeps_counters_and_memories_and_no_reading() -> None:
     assert (faded.board.temperature_c, faded.batteries, faded.supply) == (None, {}, SupplyReading())
 
 
-@given(st.lists(st.tuples(st.floats(0.001, 40), st.integers(0, 50), st.booleans()), min_size=2, max_size=60))
+@given(st.lists(st.tuples(st.floats(0.001, 40), st.integers(0, 50), st.booleans()), min_size=2, max_size=40))
 def test_however_it_is_woken_steady_power_gives_the_same_energy(
     steps: list[tuple[float, int, bool]],
 ) -> None:
