@@ -175,7 +175,7 @@ def judge_home_assistant(
     config = _object(discovery)
     if config is not None:
         entities = config.get("components") or config.get("cmps")
-        many = f" with {len(entities)} entities" if isinstance(entities, Mapping) else ""
+        many = f", entities: {len(entities)}" if isinstance(entities, Mapping) else ""
         heard = "Home Assistant is online" if birth == b"online" else "Home Assistant left no word, as usual"
         return ok(about, f"the device is announced{many}; {heard}")
     if is_online:

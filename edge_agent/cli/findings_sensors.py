@@ -105,15 +105,16 @@ def _of_note(note: str) -> Finding:
 
 
 def _judge_power(source: PowerSource, *, is_total: bool) -> Finding:
-    told = f"{source.name} ({source.scope.value})"
-    if not is_total:
-        told += ", not added to the first"
     try:
         reading = source.read()
     except SensorError as error:
         return warning("power", str(error), remedy_words(str(error)))
+    marks = [source.scope.value]
     if source.quality is Quality.ESTIMATED:
-        told += ", estimated"
+        marks.append("estimated")
+    if not is_total:
+        marks.append("not added to the first")
+    told = f"{source.name} ({', '.join(marks)})"
     if reading.power_w is not None:
         return ok("power", f"{reading.power_w:.2f} W by {told}")
     if reading.energy_j is not None:
