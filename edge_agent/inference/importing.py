@@ -34,11 +34,12 @@ from edge_agent.inference.foreign import (
     tokenizer_unit,
     understand,
 )
-from edge_agent.inference.manifest import Calibration, TensorNames, is_version, parse_tokenizer
+from edge_agent.inference.manifest import Calibration, is_version, parse_tokenizer
 from edge_agent.inference.model import Model
 from edge_agent.inference.runtime import Runner, open_interpreter
 from edge_agent.inference.tflite_metadata import ModelMetadata, read_files, read_metadata
 from edge_agent.inference.tokenizer import Tokenizer
+from edge_agent.inference.variant import TensorNames
 from edge_agent.inference.windows import truncate
 
 MODEL_FILE: Final = "model.tflite"

@@ -1,8 +1,9 @@
 """``bundle.json``: what a model bundle says of itself, parsed strictly and without I/O.
 
 Format 1. Every key is known, typed and in range, or the bundle is refused with a line that names the key;
-keys that came later (``tensors``) may be left out. A format that this version does not know is refused by
-its number. The free parts (``metrics``, ``provenance``, ``teacher``) are kept as they are.
+keys that came later (``tensors`` and ``base`` of a variant) may be left out. A format that this version does
+not know is refused by its number. The free parts (``metrics``, ``provenance``, ``teacher``) are kept as they
+are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 from edge_agent.errors import BundleError
 from edge_agent.inference.fields import Fields, parse_object
+from edge_agent.inference.variant import FILE_NAME, Variant, parse_variant
 from edge_agent.types import Task
 
 FORMAT: Final = 1
@@ -25,11 +27,7 @@ LONGEST_INPUT: Final = 512
 LONGEST_WORDS: Final = 4096
 """Words of a model that has no positions."""
 
-_INPUTS: Final = ("token_ids", "mask", "segment_ids")
-_OUTPUTS: Final = ("label_logits", "label_probabilities")
-
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _SEMVER: Final = re.compile(
     r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?",
@@ -101,41 +99,6 @@ class InputLimits:
     max_tokens: int
     beyond: Beyond
     window_stride: int
-
-
-@dataclass(frozen=True, slots=True)
-class TensorNames:
-    """The names of a foreign file's tensors, by what they are to us.
-
-    Attributes:
-        inputs: of ``token_ids``, and of ``mask`` (1 for every token, 0 for padding) and ``segment_ids``
-            (all 0) where the file takes them, int32 [1, length] each.
-        outputs: of ``label_logits`` or ``label_probabilities``, float32 [1, labels].
-    """
-
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One file with the model, and what a runtime must be and support to run it.
-
-    Attributes:
-        file: its name.
-        runtimes: which may run it.
-        features: what they must compute rightly.
-        dynamic_length: it takes any length; else inputs are padded to its own.
-        metrics: of this file.
-        tensors: the names of its tensors, or None where they are those of the contract.
-    """
-
-    file: str
-    runtimes: tuple[str, ...]
-    features: tuple[str, ...]
-    dynamic_length: bool
-    metrics: Mapping[str, Any]
-    tensors: TensorNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +182,7 @@ def parse_manifest(content: bytes) -> Manifest:
         tokenizer=tokenizer,
         calibration=_calibration(top.section("calibration")),
         input=_input(top.section("input"), longest),
-        variants=tuple(_variant(section) for section in top.sections("variants")),
+        variants=tuple(parse_variant(section) for section in top.sections("variants")),
         golden=_golden(top.section("golden")),
         metrics=top.mapping("metrics"),
         teacher=top.optional_mapping("teacher"),
@@ -237,14 +200,14 @@ def _tokenizer(fields: Fields) -> TokenizerSettings:
     settings: TokenizerSettings
     if fields.choice("type", ("wordpiece", "regex")) == "wordpiece":
         settings = WordPieceSettings(
-            vocabulary=fields.text("vocabulary", _FILE_NAME),
+            vocabulary=fields.text("vocabulary", FILE_NAME),
             lowercase=fields.flag("lowercase"),
             strip_accents=fields.flag("strip_accents"),
             max_word_characters=fields.integer("max_word_characters", 1, 1000),
         )
     else:
         settings = RegexSettings(
-            vocabulary=fields.text("vocabulary", _FILE_NAME),
+            vocabulary=fields.text("vocabulary", FILE_NAME),
             pattern=fields.text("pattern"),
             lowercase=fields.flag("lowercase"),
         )
@@ -282,45 +245,9 @@ def _input(fields: Fields, longest: int) -> InputLimits:
     return limits
 
 
-def _variant(fields: Fields) -> Variant:
-    variant = Variant(
-        file=fields.text("file", _FILE_NAME),
-        runtimes=fields.texts("runtime"),
-        features=fields.texts("features", least=0),
-        dynamic_length=fields.flag("dynamic_length"),
-        metrics=fields.mapping("metrics"),
-        tensors=_tensors(fields.section("tensors")) if "tensors" in fields.names() else None,
-    )
-    fields.finish()
-    if variant.tensors and variant.dynamic_length:
-        raise fields.error("dynamic_length", "is true, where the tensors have names of their own")
-    return variant
-
-
-def _tensors(fields: Fields) -> TensorNames:
-    names = TensorNames(
-        inputs=_names(fields.section("inputs"), _INPUTS),
-        outputs=_names(fields.section("outputs"), _OUTPUTS),
-    )
-    fields.finish()
-    if _INPUTS[0] not in names.inputs:
-        raise fields.error("inputs", f"has no {_INPUTS[0]}")
-    if len(names.outputs) != 1:
-        raise fields.error("outputs", f"is not one of {' and '.join(_OUTPUTS)}")
-    return names
-
-
-def _names(fields: Fields, keys: tuple[str, ...]) -> dict[str, str]:
-    names = {key: fields.text(key) for key in keys if key in fields.names()}
-    fields.finish()
-    if len(set(names.values())) != len(names):
-        raise fields.error(keys[-1], "is the name of another tensor, too")
-    return names
-
-
 def _golden(fields: Fields) -> GoldenSettings:
     golden = GoldenSettings(
-        file=fields.text("file", _FILE_NAME),
+        file=fields.text("file", FILE_NAME),
         min_cosine=fields.number("min_cosine", 0.0, 1.0),
     )
     fields.finish()
@@ -330,7 +257,7 @@ def _golden(fields: Fields) -> GoldenSettings:
 def _files(fields: Fields) -> dict[str, FileRecord]:
     files: dict[str, FileRecord] = {}
     for name in fields.names():
-        if not _FILE_NAME.fullmatch(name) or name == MANIFEST_NAME:
+        if not FILE_NAME.fullmatch(name) or name == MANIFEST_NAME:
             raise fields.error(name, "is not the plain name of a bundle's file")
         record = fields.section(name)
         files[name] = FileRecord(record.integer("size", 0, 2**40), record.text("sha256", _SHA256))
@@ -363,6 +290,7 @@ def _check_labels(manifest: Manifest) -> None:
 
 def _check_references(manifest: Manifest) -> None:
     named = [manifest.tokenizer.vocabulary, manifest.golden.file]
-    for name in named + [variant.file for variant in manifest.variants]:
+    named += [name for variant in manifest.variants for name in (variant.file, variant.base) if name]
+    for name in named:
         if name not in manifest.files:
             raise BundleError(f"{MANIFEST_NAME}: {name} is used but not listed among the files")

@@ -37,6 +37,7 @@ from edge_agent.inference.variants import (
     SLOT_OUTPUT,
     check_outputs,
     choose_variant,
+    model_of,
 )
 from edge_agent.inference.windows import (
     cut_windows,
@@ -76,7 +77,7 @@ class Model:
         self._lock = Lock()
         self._resources = ExitStack()
         self._runner = Runner(
-            bundle.file(self.variant.file),
+            model_of(bundle, self.variant),
             threads=threads,
             dynamic_length=self.variant.dynamic_length,
             pad_id=self._tokenizer.pad_id,

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import RuntimeFailure
-from edge_agent.inference.manifest import TensorNames
+from edge_agent.inference.variant import TensorNames
 
 _MODULES: Final = {
     "ai-edge-litert": "ai_edge_litert.interpreter",

@@ -1,12 +1,16 @@
-"""Which file of a bundle serves here, and whether its outputs are those that the bundle promises."""
+"""Which file of a bundle serves here, its content, and whether its outputs are what the bundle promises."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import BundleError
-from edge_agent.inference.manifest import Manifest, Variant
+from edge_agent.inference.bundle import Bundle
+from edge_agent.inference.manifest import Manifest
+from edge_agent.inference.pieces import join_pieces
 from edge_agent.inference.runtime import Runner, RuntimeInfo
+from edge_agent.inference.variant import Variant
 from edge_agent.types import Task
 
 LABEL_OUTPUT: Final = "label_logits"
@@ -27,6 +31,20 @@ def choose_variant(manifest: Manifest, runtime: RuntimeInfo) -> Variant:
         f"{v.file} needs {'/'.join(v.runtimes)} {' '.join(v.features)}" for v in manifest.variants
     )
     raise BundleError(f"{manifest.name}: no file of the bundle runs on {runtime} ({needs})")
+
+
+def model_of(bundle: Bundle, variant: Variant) -> Path | bytes:
+    """What a runtime loads of a variant: its file, or the bytes that its pieces make.
+
+    Raises:
+        BundleError: the pieces do not belong to the file that they are of.
+        OSError: a file cannot be read.
+    """
+    if variant.base is None:
+        return bundle.file(variant.file)
+    told = bundle.file(variant.file).read_bytes()
+    with bundle.file(variant.base).open("rb") as base:
+        return join_pieces(variant.file, told, base)
 
 
 def check_outputs(file: str, runner: Runner, manifest: Manifest) -> None:

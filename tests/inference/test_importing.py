@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from edge_agent.errors import BundleError, RuntimeFailure
 from edge_agent.inference.foreign import label_file, tokenizer_unit
 from edge_agent.inference.importing import ImportOptions, import_tflite
-from edge_agent.inference.manifest import TensorNames
 from edge_agent.inference.model import Model
 from edge_agent.inference.runtime import Runner
 from edge_agent.inference.tflite_metadata import read_files, read_metadata
+from edge_agent.inference.variant import TensorNames
 from edge_agent.types import Prediction
 from tests.inference.support import snapshot
 from tests.tflite_metadata_writer import (

@@ -14,10 +14,10 @@ from edge_agent.errors import BundleError
 from edge_agent.inference.manifest import (
     Beyond,
     RegexSettings,
-    TensorNames,
     parse_manifest,
     render_manifest,
 )
+from edge_agent.inference.variant import TensorNames
 from edge_agent.types import Task
 from tests.tiny_bundle import tiny_manifest
 

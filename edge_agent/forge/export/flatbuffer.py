@@ -129,6 +129,10 @@ class FileBuilder:
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all; to be called once."""
+        write_atomic(path, self.content())
+
+    def content(self) -> bytes:
+        """The file's bytes; to be called once."""
         model = schema.ModelT()
         model.version = 3
         model.description = self._description
@@ -138,7 +142,7 @@ class FileBuilder:
         model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]
         builder = flatbuffers.Builder(sum(len(b.content) for b in self._buffers) + (1 << 20))
         builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-        write_atomic(path, bytes(builder.Output()))
+        return bytes(builder.Output())
 
     def buffer(self, content: bytes) -> int:
         """The number of the buffer that holds ``content``."""

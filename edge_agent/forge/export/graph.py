@@ -22,13 +22,13 @@ from edge_agent.forge.export.quantise import Scheme, finer, quantise
 LENGTH = -1
 """Stands in shapes where the sequence's length stands, or a multiple of it."""
 
-_FULLY_CONNECTED_VERSION = {
+FULLY_CONNECTED_VERSION = {
     Scheme.FLOAT32: 1,
     Scheme.INT8_PER_TENSOR: 9,
     Scheme.INT8_PER_CHANNEL: 12,
     Scheme.INT4_PER_CHANNEL: 12,
 }
-_LOOKUP_VERSION = {
+LOOKUP_VERSION = {
     Scheme.FLOAT32: 1,
     Scheme.INT8_PER_TENSOR: 2,
     Scheme.INT8_PER_CHANNEL: 3,
@@ -59,7 +59,7 @@ class EncoderGraph:
         """The rows of a table [rows, width] by their numbers [length]."""
         constant = self.builder.constant(name, quantise(table, scheme))
         shape = [LENGTH, table.shape[1]]
-        version = _LOOKUP_VERSION[scheme]
+        version = LOOKUP_VERSION[scheme]
         return self._op(_OP.EMBEDDING_LOOKUP, [numbers, constant], f"{name}_found", shape, version=version)
 
     def add_positions(self, token_ids: int, states: int, table: FloatArray) -> int:
@@ -143,7 +143,7 @@ class EncoderGraph:
         options.asymmetricQuantizeInputs = scheme is not Scheme.FLOAT32
         if activation is Activation.RELU:
             options.fusedActivationFunction = schema.ActivationFunctionType.RELU
-        version = _FULLY_CONNECTED_VERSION[scheme]
+        version = FULLY_CONNECTED_VERSION[scheme]
         product = self._op(_OP.FULLY_CONNECTED, [states, weight, bias], name, shape, options, version=version)
         if activation in (Activation.GELU, Activation.GELU_TANH):
             gelu = schema.GeluOptionsT()

@@ -16,6 +16,7 @@ from edge_agent.forge.encoders.weights import EncoderWeights, MobileEncoderWeigh
 from edge_agent.forge.export.quantise import Scheme, bits_of
 from edge_agent.forge.export.tflite import export_encoder
 from edge_agent.forge.judging.calibrate import Calibrated
+from edge_agent.forge.judging.old_runtimes import add_old_runtime_variant
 from edge_agent.forge.recipe import Recipe
 from edge_agent.inference.bundle import write_bundle
 from edge_agent.inference.golden import cosine
@@ -94,7 +95,7 @@ def write_model(
     calibrated: Calibrated | None,
     about: About = _NOTHING,
 ) -> None:
-    """Writes a bundle folder.
+    """Writes a bundle folder; a finished one in int8 also has its file for 32-bit ARM.
 
     Args:
         folder: created where absent; files of the bundle are replaced.
@@ -117,6 +118,8 @@ def write_model(
         "provenance": dict(about.provenance),
     }
     write_bundle(folder, manifest)
+    if about.golden and scheme is Scheme.INT8_PER_CHANNEL:  # finished, and with a second form for 32-bit ARM
+        add_old_runtime_variant(folder)
 
 
 def least_cosine(scheme: Scheme) -> float:
