@@ -18,7 +18,6 @@ import sys
 import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Event
 from typing import TextIO, cast
 
 from edge_agent import __version__
@@ -35,6 +34,7 @@ from edge_agent.service.commands.policy import Clocks
 from edge_agent.service.commands.recent import RecentEvents
 from edge_agent.service.commands.selftest import Parts
 from edge_agent.service.figures import Figures
+from edge_agent.service.heartbeat import FED, Heartbeat
 from edge_agent.service.lasting import LastingStream
 from edge_agent.service.links import Links, router_of
 from edge_agent.service.loading import GuardedLoader
@@ -52,6 +52,7 @@ FINISH_SECONDS = 20.0
 DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
 COMMANDS_SECONDS = 5.0
+_LOOK_SECONDS = 0.25
 _EXTEND_MICROSECONDS = 30_000_000
 _LINK_CHANGED = 0
 _CANARY_CHANGED = -1
@@ -92,7 +93,6 @@ class Agent:
         self._log = get_logger()
         self._events: SimpleQueue[int] = SimpleQueue()
         self._catalogue: Catalogue = {}
-        self._canaries = 0
         self._router = router_of(settings)
         self._premises = Premises(settings, self._router.filters.wait, self._figures)
         self._loader = GuardedLoader(
@@ -100,6 +100,14 @@ class Agent:
         )
         self._link = Links(settings, password, self._router, self, self._premises.subscribed.before)
         self._worker = self._make_worker()
+        self._heartbeat = Heartbeat(
+            self._worker,
+            self._figures,
+            self._notifier,
+            settings.health.interval_seconds,
+            is_stuck=lambda: self._reporter.is_stuck,
+            on_hang=self._note_hang,
+        )
         self._reporter = Reporter(
             settings,
             self._machine,
@@ -107,7 +115,7 @@ class Agent:
             self._link,
             self._worker,
             faults=lambda: self._premises.faults,
-            pulse_seconds=max(settings.health.interval_seconds, self._notifier.watchdog_seconds or 0.0),
+            pulse_seconds=self._heartbeat.seconds,
         )
         self._desk = self._make_desk(recent or RecentEvents())
 
@@ -145,8 +153,7 @@ class Agent:
         self._catalogue = self._load({})
         self._worker.swap(self._catalogue)
         self._worker.start()
-        if not self._sing().wait(FIRST_CANARY_SECONDS):
-            self._log.error("agent.canary_late", seconds=FIRST_CANARY_SECONDS)
+        self._await_canary()
         self._desk.start()  # commands wait until there is something to test and to tell of
         self._tell_info()
         self._tell_health()
@@ -158,24 +165,13 @@ class Agent:
         )
 
     def _serve(self) -> int:
-        pulse = self._settings.health.interval_seconds
-        if self._notifier.watchdog_seconds is not None:
-            pulse = min(pulse, self._notifier.watchdog_seconds / 3)
-        canary = self._sing()
-        answered = self._figures.answered
+        self._heartbeat.begin(time.monotonic())
         next_health = time.monotonic() + self._settings.health.interval_seconds
-        next_pulse = time.monotonic() + pulse
         while True:
-            event = self._next_event(min(next_health, next_pulse))
+            event = self._next_event(min(next_health, self._heartbeat.due))
             now = time.monotonic()
-            if now >= next_pulse:
-                if canary.is_set() or self._figures.answered != answered:
-                    self._notifier.send("WATCHDOG=1")
-                answered = self._figures.answered
-                canary = self._sing() if canary.is_set() else canary
-                if self._reporter.is_stuck:
-                    self._premises.guard.note_hang()
-                next_pulse = now + pulse
+            if now >= self._heartbeat.due:
+                self._heartbeat.beat(now)
             if event == RELOADING:
                 self._reload()
             elif event == _LINK_CHANGED and self._link.status().connected_seconds is not None:
@@ -189,15 +185,15 @@ class Agent:
     def _stop(self, number: int) -> None:
         if number == RESTARTING:
             self._log.info("agent.restarting")
-            self._notifier.send(
-                "STATUS=restarting", f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}", "WATCHDOG=1"
-            )
+            self._notifier.send("STATUS=restarting", f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}", FED)
         else:
             self._log.info("agent.stopping", signal=signal.Signals(number).name)
             self._notifier.send("STOPPING=1")
         self._link.stop_taking()
         self._desk.stop(COMMANDS_SECONDS)
         finished = self._worker.finish(FINISH_SECONDS)
+        if finished:
+            self._notifier.send(FED)
         drained = self._link.drain(DRAIN_SECONDS)
         self._link.leave((self._topics.status, b"offline"), LEAVE_SECONDS)
         if finished:
@@ -218,7 +214,7 @@ class Agent:
             if entry.served is not None and id(entry.served) not in kept
         )
         self._worker.swap(self._catalogue, retired)
-        self._sing().wait(FIRST_CANARY_SECONDS)
+        self._await_canary()
         self._tell_info()
         _freeze_garbage()
         self._notifier.send(self._status_line())
@@ -244,12 +240,23 @@ class Agent:
             self._settings.models.directories,
             self._loader,
             current,
-            on_loaded=lambda: self._notifier.send(f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}"),
+            # Its golden sentences were answered, or it was found wanting: that is work, too.
+            on_loaded=lambda: self._notifier.send(f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}", FED),
         )
 
-    def _sing(self) -> Event:
-        self._canaries += 1
-        return self._worker.canary(self._canaries - 1)
+    def _await_canary(self) -> None:
+        """Waits until every model has been asked, but not for a worker that hangs: `health` has to say so."""
+        canary = self._heartbeat.sing()
+        deadline = time.monotonic() + FIRST_CANARY_SECONDS
+        while not canary.wait(_LOOK_SECONDS):
+            if self._reporter.is_stuck or time.monotonic() > deadline:
+                self._log.error("agent.canary_late", busy_seconds=round(self._worker.busy_seconds, 1))
+                return
+
+    def _note_hang(self) -> None:
+        self._premises.guard.note_hang()
+        self._figures.note_error("worker.hangs")
+        self._log.error("agent.hanging", seconds=round(self._worker.busy_seconds, 1))
 
     def _status_line(self) -> str:
         serving = [f"{e.name} {e.served.version}" for e in self._catalogue.values() if e.served]

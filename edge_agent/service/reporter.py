@@ -17,7 +17,8 @@ from edge_agent.service.models import Catalogue
 from edge_agent.service.worker import Worker
 from edge_agent.settings import Settings, public_settings
 
-_STALE_INTERVALS = 3
+_STALE_BEATS = 1.75
+"""So that a model that ceased to be right is told within two reports, as well."""
 _STUCK_INTERVALS = 0.75
 """So that a worker that hangs is told at the second report after it began, at the latest."""
 _LEAST_STUCK_SECONDS = 1.0
@@ -94,7 +95,7 @@ class Reporter:
                 directories=[str(path) for path in self._settings.models.directories],
                 faults=self._faults(),
                 figures=self._figures.snapshot(self._link.dropped),
-                stale_after_seconds=_STALE_INTERVALS * self._pulse_seconds,
+                stale_after_seconds=_STALE_BEATS * self._pulse_seconds + _LEAST_STUCK_SECONDS,
                 stuck_after_seconds=self._stuck_seconds,
                 worker_busy_seconds=self._worker.busy_seconds,
                 sampler_age_seconds=self._sampler_age_seconds(),
