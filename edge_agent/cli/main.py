@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from edge_agent.cli import bench, bundle, check, demo, forge, model, predict, send
+from edge_agent.cli import bench, bundle, check, demo, forge, model, predict, send, watch
 from edge_agent.cli.console import EXIT_INTERRUPTED, print_error
 from edge_agent.errors import EdgeAgentError, SettingsError
 
@@ -51,6 +51,7 @@ _START, _DEVICE, _MODELS = "Start here", "This device", "Models"
 app.command("demo", rich_help_panel=_START)(demo.demo)
 app.command("predict", rich_help_panel=_START)(predict.predict)
 app.command("send", rich_help_panel=_START)(send.send)
+app.command("watch", rich_help_panel=_START)(watch.watch)
 app.command("check", rich_help_panel=_DEVICE)(check.check)
 app.command("bench", rich_help_panel=_DEVICE)(bench.bench)
 app.add_typer(model.app, name="model", rich_help_panel=_MODELS)
