@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.telemetry.reading import SensorDenied, SensorError
@@ -126,6 +126,7 @@ def test_a_chip_is_known_by_its_name_whatever_its_number(tmp_path: Path, seed: i
     assert len(tree.hwmon()) == 5
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_no_content_makes_reading_raise_anything_else(content: bytes) -> None:
     tree = Tree(read=giving(content))
@@ -136,6 +137,7 @@ def test_no_content_makes_reading_raise_anything_else(content: bytes) -> None:
             continue
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_makes_the_parsers_raise_anything_else(text: str) -> None:
     with suppress(SensorError):

@@ -1,4 +1,4 @@
-"""TI's INA219, 226, 230, 231, 234, 237, 238 and 260 on an I²C bus: one shunt, one bus voltage (hwmon).
+"""TI's INA219 and its like on an I²C bus: one shunt, one bus voltage (hwmon).
 
 ``in1_input`` bus mV, ``curr1_input`` mA, ``power1_input`` µW, ``shunt_resistor`` µΩ, ``update_interval`` ms
 (Documentation/hwmon/ina2xx.rst, ina238.rst). The chip's power has no sign, and the current's depends on which
@@ -18,7 +18,10 @@ from edge_agent.telemetry.power.trial import GRANT, usable
 from edge_agent.telemetry.reading import Inventory, PowerReading, Quality, Scope, SensorError
 from edge_agent.telemetry.sysfs import Tree
 
-DRIVERS = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina234", "ina237", "ina238", "ina260")
+DRIVERS = (
+    *("ina219", "ina220", "ina226", "ina230", "ina231", "ina234", "ina237", "ina238", "ina260"),
+    "sy24655",
+)
 UPDATE_SECONDS = 0.1
 
 Look = Callable[[], "int | None"]

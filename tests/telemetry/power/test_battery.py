@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.telemetry.power.battery import Gauge, judge
@@ -17,6 +17,7 @@ from tests.telemetry.trees import board, build_tree
 figure = st.none() | st.integers(-(2**63), 2**63)
 
 
+@settings(deadline=None)
 @given(st.builds(Gauge, st.none() | st.text(), st.none() | st.booleans(), *[figure] * 8))
 def test_whatever_a_driver_says_the_answer_is_within_its_bounds(gauge: Gauge) -> None:
     reading = judge(gauge)

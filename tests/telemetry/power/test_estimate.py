@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.telemetry.power.estimate import Estimate, watts
@@ -16,6 +16,7 @@ from edge_agent.telemetry.sysfs import Tree
 from tests.telemetry.trees import board
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 100), st.floats(0, 100), st.floats(allow_nan=False))
 def test_it_stays_between_rest_and_full_load(idle: float, more: float, share: float) -> None:
     assert idle - 0.001 <= watts(idle, idle + more, share) <= idle + more + 0.001

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.telemetry.power.find import find_sensors
@@ -157,6 +157,7 @@ def test_an_answer_that_nobody_gave_is_refused() -> None:
         unpack(bytes(pack("get_throttled")))
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=64), st.binary(min_size=MESSAGE_BYTES, max_size=MESSAGE_BYTES)))
 def test_no_bytes_make_it_raise_anything_else(message: bytes) -> None:
     try:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.telemetry.power import pmic, throttling
@@ -29,6 +29,7 @@ line = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.lists(st.one_of(line, st.sampled_from(LINES))).map("\n".join)))
 def test_no_text_breaks_the_rails(text: str) -> None:
     with suppress(SensorError):
@@ -38,6 +39,7 @@ def test_no_text_breaks_the_rails(text: str) -> None:
         assert reading.rails
 
 
+@settings(deadline=None)
 @given(st.permutations(LINES))
 def test_the_order_of_the_lines_does_not_matter(lines: list[str]) -> None:
     reading = pmic.parse("\n".join(lines))
@@ -45,6 +47,7 @@ def test_the_order_of_the_lines_does_not_matter(lines: list[str]) -> None:
     assert reading.input_v == 5.05716
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(LINES) - 1))
 def test_a_rail_that_lacks_its_voltage_is_an_error_and_never_a_smaller_sum(missing: int) -> None:
     lines = [entry for index, entry in enumerate(LINES) if index != missing]
@@ -54,6 +57,7 @@ def test_a_rail_that_lacks_its_voltage_is_an_error_and_never_a_smaller_sum(missi
             pmic.parse("\n".join(lines))
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_breaks_the_flags(text: str) -> None:
     for parse in (throttling.parse, throttling.parse_legacy):
@@ -61,6 +65,7 @@ def test_no_text_breaks_the_flags(text: str) -> None:
             parse(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_flags_are_the_same_by_both_ways(bits: int) -> None:
     expected = throttling.from_bits(bits)
@@ -98,6 +103,7 @@ def test_an_error_of_the_firmware_is_no_reading() -> None:
         pmic.parse('error=2 error_msg="Invalid arguments"')
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(sorted({rail for total in TOTALS for rail in total.rails} | {"NC", "VDDQ"}))))
 def test_a_total_has_only_rails_that_are_there(labels: set[str]) -> None:
     total = total_of(labels)

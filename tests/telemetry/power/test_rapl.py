@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.telemetry.power.find import find_sensors
@@ -17,6 +17,7 @@ RANGE = 262143328850
 ZONE = "sys/class/powercap/intel-rapl"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, RANGE - 1), max_size=30))
 def test_the_total_grows_by_every_step_whatever_wraps(steps: list[int]) -> None:
     counter = Counter(0, 0)
