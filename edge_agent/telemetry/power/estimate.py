@@ -15,6 +15,27 @@ from edge_agent.telemetry.reading import PowerReading, Quality, Scope
 UPDATE_SECONDS = 1.0
 
 
+class BusyShare:
+    """How busy the processors were since the call before: 0 to 1.
+
+    Args:
+        times: seconds that all processors together were idle, and seconds in all, since boot.
+    """
+
+    def __init__(self, times: Callable[[], tuple[float, float]]) -> None:
+        self._times = times
+        self._before: tuple[float, float] | None = None
+
+    def __call__(self) -> float | None:
+        """The share, or None at the first call and where no time has passed."""
+        before, now = self._before, self._times()
+        self._before = now
+        if before is None or now[1] <= before[1]:
+            return None
+        idle_share = (now[0] - before[0]) / (now[1] - before[1])
+        return min(1.0, max(0.0, 1.0 - idle_share))
+
+
 def watts(idle_watts: float, full_watts: float, busy_share: float) -> float:
     """The draw at a busy share of 0 to 1; a share outside is taken to the nearer end."""
     share = min(1.0, max(0.0, busy_share))

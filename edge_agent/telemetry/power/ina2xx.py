@@ -3,7 +3,7 @@
 ``in1_input`` bus mV, ``curr1_input`` mA, ``power1_input`` µW, ``shunt_resistor`` µΩ, ``update_interval`` ms
 (Documentation/hwmon/ina2xx.rst, ina238.rst). The chip's power has no sign, and the current's depends on which
 way round the chip was wired; so watts are a magnitude. A wrong ``shunt_resistor`` scales current and power
-without any error: ``shunt_ohms`` lets `info` tell it.
+without any error: ``shunts`` lets `info` tell it.
 
 One such chip is taken to sit at the board's input, as power-meter HATs do. With several nobody knows which
 one does: none is the total then.
@@ -103,6 +103,12 @@ class Ina2xx:
 def chips(tree: Tree, *drivers: str) -> tuple[Ina2xx, ...]:
     """All chips of these drivers."""
     return tuple(Ina2xx(tree, found.folder, found.name) for found in tree.hwmon(*drivers))
+
+
+def shunts(tree: Tree) -> tuple[tuple[str, float], ...]:
+    """Name and shunt resistor in ohms of every chip whose driver tells it, for `info`."""
+    told = ((chip.chip, chip.shunt_ohms) for chip in chips(tree, *DRIVERS))
+    return tuple((name, ohms) for name, ohms in told if ohms is not None)
 
 
 def find(tree: Tree) -> Inventory:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.telemetry.power.estimate import Estimate, watts
+from edge_agent.telemetry.power.estimate import BusyShare, Estimate, watts
 from edge_agent.telemetry.power.find import find_sensors
 from edge_agent.telemetry.reading import Quality
 from edge_agent.telemetry.sysfs import Tree
@@ -30,6 +30,12 @@ def test_it_grows_with_the_busy_share(share: float, expected: float) -> None:
 @pytest.mark.parametrize("share", [None, math.nan])
 def test_an_unknown_share_is_an_unknown_figure(share: float | None) -> None:
     assert Estimate(2.7, 6.4, lambda: share).read().power_w is None
+
+
+def test_the_busy_share_is_that_since_the_call_before() -> None:
+    times = iter([(100.0, 200.0), (101.0, 204.0), (105.0, 208.0), (105.0, 208.0), (109.0, 210.0)])
+    share = BusyShare(lambda: next(times))
+    assert [share() for _ in range(5)] == [None, 0.75, 0.0, None, 0.0]
 
 
 def test_it_is_what_a_machine_without_a_sensor_has(tmp_path: Path) -> None:

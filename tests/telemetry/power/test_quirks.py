@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.telemetry.power.find import find_sensors
-from edge_agent.telemetry.power.ina2xx import Ina2xx
+from edge_agent.telemetry.power.ina2xx import Ina2xx, shunts
 from edge_agent.telemetry.reading import Inventory, PowerReading, SensorError
 from edge_agent.telemetry.sysfs import Tree
 from tests.telemetry.trees import Board, FakeFirmware, board, board_names, build_tree
@@ -101,6 +101,13 @@ def test_the_shunt_and_the_averaging_of_a_chip_can_be_told(tmp_path: Path) -> No
     assert chip.shunt_ohms == 0.01
     assert chip.update_seconds == 0.25
     assert chip.chip == "ina226"
+
+
+def test_all_shunts_are_told_whether_or_not_a_chip_is_the_total(tmp_path: Path) -> None:
+    two = board("ina226_hat").with_files(
+        {"sys/class/hwmon/hwmon2/name": "ina219", "sys/class/hwmon/hwmon2/shunt_resistor": "100000"}
+    )
+    assert sorted(shunts(two.build(tmp_path))) == [("ina219", 0.1), ("ina226", 0.01)]
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "!EIO", "garbage"])
