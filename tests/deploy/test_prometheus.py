@@ -313,6 +313,20 @@ def test_nothing_that_a_device_tells_is_left_out_of_the_dashboard() -> None:
     assert families_told - families_asked == seen_elsewhere
 
 
+def test_the_page_lists_every_metric_with_its_labels() -> None:
+    page = (DEPLOY.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+    listed = {
+        name: set(re.findall(r"`(\w+)`", labels))
+        for name, labels in re.findall(r"^\| `(edge_agent_\w+)` \|([^|]*)\|", page, re.MULTILINE)
+    }
+    told: dict[str, set[str]] = {}
+    for family in families(full_facts()):
+        for sample in family.samples:
+            name = re.sub(r"_(bucket|sum|count)$", "", sample.name)
+            told.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    assert listed == told
+
+
 def test_the_dashboard_is_one_that_grafana_can_import() -> None:
     """As grafana.com's JSON model of dashboards, version 39 (Grafana 10.4 and later), wants it."""
     assert DASHBOARD["schemaVersion"] == 39
