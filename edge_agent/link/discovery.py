@@ -26,14 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_agent.link.discovery_entities import (
-    Component,
-    Facts,
-    Sensors,
-    ServedModel,
-    components,
-    plain,
-)
+from edge_agent.link.discovery_entities import components
+from edge_agent.link.discovery_facts import Component, Facts, Sensors, ServedModel, plain
 from edge_agent.link.envelope import encode_json
 
 __all__ = [

@@ -12,86 +12,25 @@ Sources: Home Assistant 2025.2, ``components/mqtt/{sensor,binary_sensor,button,t
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
-from edge_agent.link.topics import Topics
+from edge_agent.link.discovery_board import board
+from edge_agent.link.discovery_facts import Component, Facts, ServedModel, entity
+from edge_agent.link.envelope import encode_json
 
 MAX_TEXT_CHARACTERS = 255
 """The longest state, and so the longest text, that Home Assistant has."""
 
 SAY_TTL_SECONDS = 60
-_MAX_NAME_CHARACTERS = 128
-_LEAST_EXPIRY_SECONDS = 60
-_MISSED_MESSAGES = 3
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # as bundles have it
-_NOT_PRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ANSWERING = frozenset({"intent", "classify"})
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model as Home Assistant needs to know it; ``task`` is ``intent``, ``classify`` or ``embed``."""
-
-    name: str
-    task: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sensors:
-    """Which figures ``power`` has on this board."""
-
-    power: bool = False
-    energy: bool = False
-    temperature: bool = False
-    under_voltage: bool = False
-    throttled: bool = False
-    battery: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything that the announcement is made of.
-
-    Attributes:
-        topics: of the device.
-        agent_version: of this program.
-        board: the board's name, as ``info`` has it.
-        name: of the device in Home Assistant; None for one made of its id.
-        area: that Home Assistant shall suggest.
-        models: served, in a steady order.
-        sensors: of the board.
-        operations: names of the commands that the device knows.
-        last_answer: whether the label and confidence of the last answer are entities.
-        telemetry_interval_seconds: between two ``power`` messages.
-    """
-
-    topics: Topics
-    agent_version: str
-    board: str
-    name: str | None = None
-    area: str | None = None
-    models: Sequence[ServedModel] = ()
-    sensors: Sensors = field(default_factory=Sensors)
-    operations: Sequence[str] = ()
-    last_answer: bool = False
-    telemetry_interval_seconds: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One entity: its key in the announcement, and its options."""
-
-    key: str
-    options: Mapping[str, Any]
 
 
 def components(facts: Facts) -> list[Component]:
     """All entities, the most needed first."""
-    found = [*_agent(facts), *_operations(facts), *_board(facts)]
+    found = [*_agent(facts), *_operations(facts), *board(facts)]
     models = [model for model in facts.models if _MODEL_NAME.fullmatch(model.name)]
     for model in models:
         found += _say(facts, model)
@@ -100,19 +39,9 @@ def components(facts: Facts) -> list[Component]:
     return found
 
 
-def plain(text: str) -> str:
-    """A name without control characters and half characters, cut to a length that a page can show."""
-    return _NOT_PRINTED.sub("", text)[:_MAX_NAME_CHARACTERS].strip()
-
-
-def _entity(facts: Facts, key: str, platform: str, **options: Any) -> Component:
-    unique = f"{facts.topics.device}.{key}"
-    return Component(key, {"platform": platform, "unique_id": unique, **options})
-
-
 def _agent(facts: Facts) -> Iterator[Component]:
     health = facts.topics.health
-    yield _entity(
+    yield entity(
         facts, "status", "binary_sensor",
         state_topic=facts.topics.status,
         device_class="connectivity",
@@ -121,7 +50,7 @@ def _agent(facts: Facts) -> Iterator[Component]:
         payload_off="offline",
         availability=[],  # else it would be unavailable rather than off
     )  # fmt: skip
-    yield _entity(
+    yield entity(
         facts, "health", "sensor",
         name="Health",
         state_topic=health,
@@ -131,7 +60,7 @@ def _agent(facts: Facts) -> Iterator[Component]:
         json_attributes_topic=health,
         json_attributes_template="{{ {'reasons': value_json.reasons} | tojson }}",
     )  # fmt: skip
-    yield _entity(
+    yield entity(
         facts, "requests", "sensor",
         name="Requests per minute",
         state_topic=health,
@@ -143,7 +72,7 @@ def _agent(facts: Facts) -> Iterator[Component]:
         ("latency_p50", "Latency, median", "{{ value_json.inference.p50_ms }}"),
         ("latency_p99", "Latency, 99th percentile", "{{ value_json.inference.p99_ms }}"),
     ):
-        yield _entity(
+        yield entity(
             facts, key, "sensor",
             name=name,
             state_topic=health,
@@ -161,80 +90,15 @@ def _operations(facts: Facts) -> Iterator[Component]:
     press = {"qos": 1, "payload_press": "{}"}
     if "restart" in facts.operations:
         topic = f"{facts.topics.root}/request/restart"
-        yield _entity(
+        yield entity(
             facts, "restart", "button",
             command_topic=topic, device_class="restart", entity_category="config", **press,
         )  # fmt: skip
     if "self-test" in facts.operations:
         topic = f"{facts.topics.root}/request/self-test"
-        yield _entity(
+        yield entity(
             facts, "self_test", "button",
             name="Self-test", command_topic=topic, entity_category="diagnostic", **press,
-        )  # fmt: skip
-
-
-_SOURCE_TEMPLATE = (
-    "{{ {'source': value_json.source, 'scope': value_json.scope, 'quality': value_json.quality} | tojson }}"
-)
-# total_increasing takes a fall for a new beginning, so a restart of the daemon needs no last_reset, which
-# that state class forbids.
-_WATT_HOURS_TEMPLATE = (
-    "{% if value_json.energy_j is number %}{{ (value_json.energy_j / 3600) | round(4) }}"
-    "{% else %}None{% endif %}"
-)
-
-
-def _board(facts: Facts) -> Iterator[Component]:
-    power = f"{facts.topics.root}/power"
-    expiry = _MISSED_MESSAGES * facts.telemetry_interval_seconds
-    shared = {"state_topic": power, "expire_after": max(_LEAST_EXPIRY_SECONDS, math.ceil(expiry))}
-    source = {"json_attributes_topic": power, "json_attributes_template": _SOURCE_TEMPLATE}
-    if facts.sensors.power:
-        yield _entity(
-            facts, "power", "sensor",
-            device_class="power", state_class="measurement", unit_of_measurement="W",
-            suggested_display_precision=2, value_template="{{ value_json.power_w }}", **source, **shared,
-        )  # fmt: skip
-    if facts.sensors.energy:
-        yield _entity(
-            facts, "energy", "sensor",
-            device_class="energy", state_class="total_increasing", unit_of_measurement="Wh",
-            suggested_display_precision=2, value_template=_WATT_HOURS_TEMPLATE, **source, **shared,
-        )  # fmt: skip
-    if facts.sensors.temperature:
-        yield _entity(
-            facts, "temperature", "sensor",
-            device_class="temperature", state_class="measurement", unit_of_measurement="°C",
-            suggested_display_precision=1, entity_category="diagnostic",
-            value_template="{{ value_json.temperature_c }}", **shared,
-        )  # fmt: skip
-    if facts.sensors.battery:
-        yield _entity(
-            facts, "battery", "sensor",
-            device_class="battery", state_class="measurement", unit_of_measurement="%",
-            suggested_display_precision=0, entity_category="diagnostic",
-            value_template="{{ value_json.battery_percent }}", **shared,
-        )  # fmt: skip
-    yield from _troubles(facts, shared)
-
-
-def _troubles(facts: Facts, shared: Mapping[str, Any]) -> Iterator[Component]:
-    # A template writes true as True; null as None, which Home Assistant shows as unknown.
-    problem = {
-        "device_class": "problem",
-        "entity_category": "diagnostic",
-        "payload_on": "True",
-        "payload_off": "False",
-    }
-    if facts.sensors.under_voltage:
-        yield _entity(
-            facts, "under_voltage", "binary_sensor",
-            name="Under-voltage", value_template="{{ value_json.under_voltage }}", **problem, **shared,
-        )  # fmt: skip
-    if facts.sensors.throttled:
-        yield _entity(
-            facts, "throttled", "binary_sensor",
-            name="Throttled", value_template="{{ value_json.throttled }}", **problem, **shared,
         )  # fmt: skip
 
 
@@ -248,7 +112,7 @@ _SAY_TEMPLATE = (
 def _say(facts: Facts, model: ServedModel) -> Iterator[Component]:
     if model.task not in _ANSWERING:
         return
-    yield _entity(
+    yield entity(
         facts, f"say_{model.name}", "text",
         name=f"Say to {model.name}",
         command_topic=facts.topics.request(model.name),
@@ -282,11 +146,11 @@ def _model(facts: Facts, model: ServedModel) -> Component:
     if "model-update" in facts.operations:
         options |= {
             "command_topic": f"{facts.topics.root}/request/model-update",
-            "payload_install": f'{{"name":"{model.name}"}}',
+            "payload_install": encode_json({"name": model.name}).decode(),
             "entity_category": "config",
             "qos": 1,
         }
-    return _entity(facts, f"model_{model.name}", "update", **options)
+    return entity(facts, f"model_{model.name}", "update", **options)
 
 
 _LABEL_TEMPLATE = (
@@ -304,11 +168,11 @@ def _last_answer(facts: Facts, model: ServedModel) -> Iterator[Component]:
     if model.task not in _ANSWERING:
         return
     topic = facts.topics.result(model.name)
-    yield _entity(
+    yield entity(
         facts, f"answer_{model.name}", "sensor",
         name=f"Last answer of {model.name}", state_topic=topic, value_template=_LABEL_TEMPLATE,
     )  # fmt: skip
-    yield _entity(
+    yield entity(
         facts, f"confidence_{model.name}", "sensor",
         name=f"Last confidence of {model.name}", state_topic=topic, value_template=_CONFIDENCE_TEMPLATE,
         state_class="measurement", unit_of_measurement="%",

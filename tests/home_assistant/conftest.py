@@ -1,0 +1,81 @@
+"""One real Home Assistant with a broker, a house and a daemon, for all tests of this folder that need it.
+
+``HOME_ASSISTANT`` names the ``hass`` program of an environment that Home Assistant is installed in::
+
+    python3.13 -m venv /opt/ha && /opt/ha/bin/pip install "homeassistant>=2025.1,<2025.3"
+    HOME_ASSISTANT=/opt/ha/bin/hass make test ARGS="tests/home_assistant"
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.home_assistant.announcer import announce
+from tests.home_assistant.core import HomeAssistant
+from tests.home_assistant.house import CONFIGURATION, MADE_UP, REAL, build_house
+from tests.testbeds.broker import Mosquitto
+from tests.testbeds.daemon import Daemon
+from tests.testbeds.probe import Probe
+
+ROOT = Path(__file__).resolve().parents[2]
+BLUEPRINT = ROOT / "deploy/home-assistant/edge-agent-home.yaml"
+
+
+@pytest.fixture(scope="session")
+def hass() -> Path:
+    program = Path(os.environ.get("HOME_ASSISTANT", ""))
+    if not program.is_file():
+        pytest.skip("no Home Assistant: HOME_ASSISTANT does not name the program hass of its environment")
+    return program
+
+
+@pytest.fixture(scope="session")
+def broker(hass: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as running:
+        assert isinstance(running, Mosquitto)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def probe(broker: Mosquitto) -> Iterator[Probe]:
+    with Probe(broker.port, "edge-agent/#", "house/#", "homeassistant/#") as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def home(
+    hass: Path, broker: Mosquitto, probe: Probe, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HomeAssistant]:
+    """Running, with the house's entities and the blueprint in use."""
+    folder = tmp_path_factory.mktemp("home") / "config"
+    running = HomeAssistant(folder, hass, broker.port, CONFIGURATION)
+    running.add_blueprint(BLUEPRINT)
+    ids = build_house(probe)
+    with running:
+        running.wait(lambda: set(ids.values()) <= set(running.states()), "the house")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def daemon(
+    home: HomeAssistant, broker: Mosquitto, probe: Probe, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """With the model ``home``, announced to Home Assistant."""
+    folder = tmp_path_factory.mktemp("daemon")
+    shutil.copytree(ROOT / "models/home", folder / "models/home")
+    device = REAL.split("/")[1]
+    with Daemon(folder, broker.port, (folder / "models",), device=device) as running:
+        announce(probe, running)
+        home.wait_for_state(f"sensor.edge_agent_{device.replace('-', '_')}_health", "up")
+        yield running
+
+
+@pytest.fixture
+def made_up() -> str:
+    """The topic of answers that a test makes up."""
+    return MADE_UP
