@@ -110,9 +110,21 @@ class EnergyFacts:
         scope: what ``source`` covers, a value of ``reading.Scope``.
         rail: as the board names it, or :data:`TOTAL_RAIL`. Rails must never be added up: a parent stands
             beside its children.
+        measured_seconds: the time that they cover; it stands still, as they do, while the sensor fails.
     """
 
     joules: float
+    source: str
+    scope: str
+    rail: str = TOTAL_RAIL
+    measured_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerFacts:
+    """Watts at the last look, labelled as :class:`EnergyFacts` are."""
+
+    watts: float | None
     source: str
     scope: str
     rail: str = TOTAL_RAIL
@@ -159,6 +171,7 @@ class MetricFacts:
         disk_free_bytes: where the models lie.
         clock_synced: whether the wall clock is synchronised.
         energy: by meter.
+        power: by meter; of rails whose energy nobody counts, this is all there is.
         supply_volts: at the board's input.
         under_voltage: now.
         under_voltage_since_boot: at any time since the boot.
@@ -196,6 +209,7 @@ class MetricFacts:
     disk_free_bytes: float | None = None
     clock_synced: bool | None = None
     energy: tuple[EnergyFacts, ...] = ()
+    power: tuple[PowerFacts, ...] = ()
     supply_volts: float | None = None
     under_voltage: bool | None = None
     under_voltage_since_boot: bool | None = None

@@ -32,6 +32,7 @@ from edge_agent.telemetry.metrics import (
     HistogramSnapshot,
     MetricFacts,
     ModelFacts,
+    PowerFacts,
 )
 
 PREFIX = "edge_agent_"
@@ -188,7 +189,8 @@ def _link_and_machine(facts: MetricFacts) -> Iterator[Metric]:
 
 
 def _power(facts: MetricFacts) -> Iterator[Metric]:
-    yield _energy(facts.energy)
+    yield from _energy(facts.energy)
+    yield _watts(facts.power)
     yield _gauge("supply_volts", "Voltage at the board's input.", facts.supply_volts)
     yield _gauge("under_voltage", "Whether the supply gives too little now (1).", facts.under_voltage)
     yield _gauge(
@@ -205,12 +207,28 @@ def _power(facts: MetricFacts) -> Iterator[Metric]:
     )
 
 
-def _energy(meters: Iterable[EnergyFacts]) -> Metric:
-    return _counters(
+def _energy(meters: Sequence[EnergyFacts]) -> Iterator[Metric]:
+    labels = ("rail", "source", "scope")
+    yield _counters(
         "energy_joules",
         "Energy; never add rails, a parent stands beside its children. Source estimate is no measurement.",
-        ("rail", "source", "scope"),
+        labels,
         (((meter.rail, meter.source, meter.scope), meter.joules) for meter in meters),
+    )
+    yield _counters(
+        "energy_measured_seconds",
+        "The time that the energy covers; joules by this are watts, also where a sensor failed for a while.",
+        labels,
+        (((meter.rail, meter.source, meter.scope), meter.measured_seconds) for meter in meters),
+    )
+
+
+def _watts(meters: Sequence[PowerFacts]) -> Metric:
+    return _gauges(
+        "power_watts",
+        "Power at the last look at the sensor; never add rails.",
+        ("rail", "source", "scope"),
+        (((meter.rail, meter.source, meter.scope), meter.watts) for meter in meters),
     )
 
 

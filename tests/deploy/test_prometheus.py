@@ -364,17 +364,14 @@ class Working:
     def facts(self) -> MetricFacts:
         self._count += 1
         self._times.observe(queue_ms=0.1, tokenize_ms=0.1, invoke_ms=1.4, total_ms=1.8)
-        meters = (
-            EnergyFacts(4.5 * self._count, "pmic", "pmic-rails"),
-            EnergyFacts(2.0 * self._count, "pmic", "pmic-rails", "VDD_CORE"),
-        )
+        total = EnergyFacts(4.5 * self._count, "pmic", "pmic-rails", measured_seconds=float(self._count))
         return replace(
             full_facts(),
             answered=self._count,
             errors={"too_large": self._count},
             dropped={"retained": self._count},
             stages=self._times.snapshot(),
-            energy=meters,
+            energy=(total,),
             start_time_seconds=float(self._count),
         )
 
@@ -423,8 +420,11 @@ def test_a_real_prometheus_scrapes_a_device_and_answers(prometheus: str) -> None
     assert up["value"][1] == "1"
     (model,) = query(prometheus, "edge_agent_model_info")
     assert (model["metric"]["name"], model["metric"]["version"]) == ("home", "1.0.0")
-    (watts,) = query(prometheus, 'rate(edge_agent_energy_joules_total{rail="total"}[1m])')
-    assert float(watts["value"][1]) > 0
+    (watts,) = query(
+        prometheus,
+        "rate(edge_agent_energy_joules_total[1m]) / rate(edge_agent_energy_measured_seconds_total[1m])",
+    )
+    assert float(watts["value"][1]) == pytest.approx(4.5)
 
 
 def test_prometheus_takes_every_sample_and_knows_what_it_means(prometheus: str) -> None:

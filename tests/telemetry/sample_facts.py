@@ -8,6 +8,7 @@ from edge_agent.telemetry.metrics import (
     EnergyFacts,
     MetricFacts,
     ModelFacts,
+    PowerFacts,
     StageTimes,
 )
 
@@ -45,8 +46,13 @@ def full_facts() -> MetricFacts:
         disk_free_bytes=5.12e9,
         clock_synced=True,
         energy=(
-            EnergyFacts(1820.5, "pmic", "pmic-rails", TOTAL_RAIL),
-            EnergyFacts(900.25, "pmic", "pmic-rails", "VDD_CORE"),
+            EnergyFacts(1820.5, "pmic", "pmic-rails", TOTAL_RAIL, 400.0),
+            EnergyFacts(900.25, "pmic", "pmic-rails", "VDD_CORE", 400.0),
+        ),
+        power=(
+            PowerFacts(4.5, "pmic", "pmic-rails"),
+            PowerFacts(2.25, "pmic", "pmic-rails", "VDD_CORE"),
+            PowerFacts(None, "pmic", "pmic-rails", "silent"),
         ),
         supply_volts=5.1,
         under_voltage=False,

@@ -12,6 +12,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from edge_agent.errors import ErrorCode
+from edge_agent.telemetry.board import BoardReading
+from edge_agent.telemetry.fans import FanReading
+from edge_agent.telemetry.frequency import Clock
+from edge_agent.telemetry.latch import UnderVoltageLatch
 from edge_agent.telemetry.metrics import (
     BOUNDS_SECONDS,
     STAGES,
@@ -21,7 +25,10 @@ from edge_agent.telemetry.metrics import (
     StageHistogram,
     StageTimes,
 )
+from edge_agent.telemetry.metrics_board import with_board
 from edge_agent.telemetry.metrics_families import MOST_LABELS, Exposition, families
+from edge_agent.telemetry.reading import BatteryReading, Quality, Scope, SupplyReading
+from edge_agent.telemetry.snapshot import PowerFigures, Snapshot
 from tests.telemetry.sample_facts import full_facts
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
@@ -141,6 +148,9 @@ def test_every_error_code_is_there_from_the_start() -> None:
 def test_a_figure_of_energy_tells_its_rail_source_and_scope() -> None:
     total = value(full_facts(), "energy_joules_total", rail="total", source="pmic", scope="pmic-rails")
     assert total == 1820.5
+    rail = {"rail": "VDD_CORE", "source": "pmic", "scope": "pmic-rails"}
+    assert value(full_facts(), "energy_measured_seconds_total", **rail) == 400
+    assert value(full_facts(), "power_watts", **rail) == 2.25
 
 
 def test_a_ratio_goes_from_0_to_1() -> None:
@@ -190,3 +200,43 @@ def test_a_name_stands_once_and_begins_with_the_prefix() -> None:
     found = [family.name for family in families(full_facts())]
     assert len(found) == len(set(found))
     assert all(name.startswith("edge_agent_") for name in found)
+
+
+def test_what_the_sensors_said_is_on_the_page_with_its_source_and_scope() -> None:
+    snapshot = Snapshot(
+        power=PowerFigures(
+            "ina3221",
+            Scope.MODULE,
+            Quality.MEASURED,
+            power_w=4.75,
+            rails={"VDD_IN": 4.75},
+            energy_j=100.0,
+            measured_seconds=20.0,
+        ),
+        supply=SupplyReading(throttled=True, soft_temperature_limit_since_boot=True, supply_v=5.0),
+        latch=UnderVoltageLatch(now=True),
+        board=BoardReading(
+            51.0, {"cpu": 51.0}, (FanReading("fan1", 900, None),), (Clock("cpu0", 1500.0, None, None),)
+        ),
+        batteries={"BAT0": BatteryReading(percent=50.0, on_battery=True)},
+        failures={"pmic": 3},
+    )
+    facts = with_board(BARE, snapshot)
+    meter = {"rail": "total", "source": "ina3221", "scope": "module"}
+    assert value(facts, "energy_joules_total", **meter) == 100
+    assert value(facts, "energy_measured_seconds_total", **meter) == 20
+    assert value(facts, "power_watts", **meter | {"rail": "VDD_IN"}) == 4.75
+    assert value(facts, "under_voltage") == 1
+    assert value(facts, "throttled", reason="throttled") == 1
+    assert value(facts, "throttled_since_boot", reason="soft_temperature_limit") == 1
+    assert value(facts, "temperature_celsius", zone="cpu") == 51
+    assert value(facts, "cpu_frequency_hertz", cpu="cpu0") == 1.5e9
+    assert value(facts, "fan_speed_rpm", fan="fan1") == 900
+    assert value(facts, "battery_charge_ratio", battery="BAT0") == 0.5
+    assert value(facts, "sensor_errors_total", sensor="pmic") == 3
+
+
+def test_a_board_without_sensors_says_nothing_of_them() -> None:
+    assert names(with_board(BARE, Snapshot())) == names(BARE)
+    failing = PowerFigures("pmic", Scope.PMIC_RAILS, Quality.MEASURED)
+    assert names(with_board(BARE, Snapshot(power=failing))) == names(BARE)
