@@ -357,4 +357,4 @@ def _with_priority(_logger: Any, method: str, line: str) -> str:
 def _prefixed(level: str, text: str) -> str:
     """``<N>`` before each line, as sd-daemon(3) has it."""
     mark = f"<{_PRIORITIES.get(level, _PRIORITIES['info'])}>"
-    return "\n".join(mark + line for line in text.split("\n"))
+    return "\n".join(mark + line if line else "" for line in text.split("\n"))

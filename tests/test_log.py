@@ -104,7 +104,7 @@ def test_every_line_of_a_text_for_the_journal_has_the_priority(journal: Journal)
     lines = journal.lines()
     assert len(lines) > 2
     assert all(line.startswith("<3>") for line in lines)
-    assert with_priority("error", "one\ntwo", journal.stream) == "<3>one\n<3>two"
+    assert with_priority("error", "one\ntwo\n", journal.stream) == "<3>one\n<3>two\n"
 
 
 def test_a_stream_that_is_not_the_journals_gets_no_priorities(journal: Journal, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.cli.findings import Finding, ok, problem
+from edge_agent.cli.findings import Finding, ok, problem, warning
+from edge_agent.cli.findings_permissions import Access, access, who_serves
 
 if TYPE_CHECKING:
     from edge_agent.settings import Settings
@@ -16,8 +18,15 @@ def check_models(settings: Settings) -> Iterator[Finding]:
     from edge_agent.cli.find import bundles, describe_folders
     from edge_agent.cli.model import judge
 
-    found = bundles(settings.models.directories)
-    if not found:
+    caller = who_serves({})
+    seen: list[Path] = []
+    for folder in settings.models.directories:
+        if caller is None or access(caller, folder, "rx") not in (Access.NO, Access.UNKNOWN):
+            seen.append(folder)
+        else:
+            yield warning("models", f"you may not see into {folder}", "sudo edge-agent check")
+    found = bundles(seen)
+    if not found and len(seen) == len(settings.models.directories):
         message = f"none in {describe_folders(settings.models.directories)}"
         yield problem("models", message, "make install-models, or set models.directories")
     for item in found:

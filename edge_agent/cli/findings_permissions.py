@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAILBOXES = (Path("/dev/vcio_gencmd"), Path("/dev/vcio"))
 _SYSTEM_FOLDERS = {"STATE_DIRECTORY": "/var/lib/edge-agent", "RUNTIME_DIRECTORY": "/run/edge-agent"}
 _CREDENTIALS = (Path("/etc/credstore/mqtt.password"), Path("/etc/credstore/mqtt.key"))
+_MADE_BY_SYSTEMD = (Path("/run"), Path("/var/lib"))
+"""Where StateDirectory= and RuntimeDirectory= make a folder that is missing."""
 _AS_ROOT = "sudo edge-agent check sees more"
 
 
@@ -49,9 +51,6 @@ class Access(Enum):
     NO = "no"
     ABSENT = "absent"
     UNKNOWN = "unknown"
-
-
-_KNOWN = (Access.YES, Access.NO)
 
 
 def who_serves(shown: Mapping[str, str]) -> Person | None:
@@ -104,11 +103,13 @@ def _check_folders(settings: Settings, who: Person) -> Iterator[Finding]:
         ("state folder", state, "device.state_directory"),
         ("runtime folder", runtime, "device.runtime_directory"),
     ):
-        nearest = next(one for one in (folder, *folder.parents) if access(who, one, "wx") in _KNOWN)
-        is_made_by_systemd = who.is_service and nearest in (Path("/run"), Path("/var/lib"))
-        if access(who, nearest, "wx") is Access.NO and not is_made_by_systemd:
-            remedy = f"sudo chown -R {who.name} {nearest}, or set {key} to a folder of {who.name}'s"
-            yield problem(about, f"{who.name} may not write in {nearest}", remedy)
+        closed = blocking(who, folder, "wx")
+        if closed is None or (who.is_service and closed in _MADE_BY_SYSTEMD):
+            continue
+        remedy = f"set {key} to a folder of {who.name}'s"
+        if closed in (folder, folder.parent):  # never somebody's home, or /
+            remedy = f"sudo chown -R {who.name} {closed}, or {remedy}"
+        yield problem(about, f"{who.name} may not write in {closed}", remedy)
     for folder in settings.models.directories:
         if access(who, folder, "rx") is Access.NO:
             remedy = f"sudo chmod -R a+rX {folder}"
@@ -158,6 +159,23 @@ def access(who: Person, path: Path, want: str) -> Access:
         return Access.UNKNOWN
     except OSError:
         return Access.ABSENT
+
+
+def blocking(who: Person, path: Path, want: str) -> Path | None:
+    """The first folder that keeps somebody from a path, or from making it; None where none is seen to."""
+    path = Path(os.path.realpath(path))
+    above = Path("/")
+    for one in (*reversed(path.parents), path):
+        try:
+            found = one.stat()
+        except PermissionError:
+            return None
+        except OSError:  # it is to be made in the one above
+            return None if may(who, above.stat(), want) else above
+        if not may(who, found, want if one == path else "x"):
+            return one
+        above = one
+    return None
 
 
 def may(who: Person, found: os.stat_result, want: str) -> bool:

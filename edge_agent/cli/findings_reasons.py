@@ -82,7 +82,7 @@ REMEDIES = (
     ),
     Remedy(
         r"throttle|caps the processor|frequency",
-        "most often the supply is too weak or the board too hot: edge-agent check tells which",
+        "the supply is too weak or the board too hot: `supply` and `temperature` in edge-agent check",
         "Throttled",
     ),
     Remedy(
@@ -97,14 +97,14 @@ REMEDIES = (
     ),
     Remedy(
         r"^(thermal|firmware|pmic|rpi_volt|ina\w+|rapl|psu|poe|sensor|power)\b|sampler",
-        "edge-agent check looks at every sensor and tells the right that is missing",
+        "a right is missing, or the device is gone: `sensor` in edge-agent check, and its wires",
         "A sensor does not answer",
     ),
     Remedy(
         r"^the record of|requests that crash|cannot be (written|recorded|created)|another user|disk"
         r"|no space|read-only",
-        "df -h and ls -ld of the folder: it must be writable for the daemon's user and not full; edge-agent "
-        "check looks at both",
+        "it must be there, not full, and writable for the daemon's user: df -h, ls -ld, and `disk` in "
+        "edge-agent check",
         "The disk, or a folder",
     ),
     Remedy(

@@ -41,7 +41,9 @@ class Read:
             read_password(settings.mqtt)
             router_of(settings)
         except EdgeAgentError as error:
-            return problem("settings", str(error), error.hint or "mend the settings file")
+            may_not = isinstance(error.__cause__, PermissionError)
+            mend = "sudo edge-agent check" if may_not else error.hint or "mend the settings file"
+            return problem("settings", str(error), mend)
         self.settings = settings
         source = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else "no settings file, all defaults")
         return ok("settings", f"{source}; device {settings.device.id}")

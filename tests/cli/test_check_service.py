@@ -21,6 +21,7 @@ from edge_agent.cli.findings_permissions import (
     Access,
     Person,
     access,
+    blocking,
     check_permissions,
     check_secrets,
     may,
@@ -217,6 +218,17 @@ def test_a_folder_on_the_way_that_is_closed_closes_all_below(folder: Path) -> No
     assert access(SOMEBODY, folder / "absent", "r") is Access.ABSENT
     (folder / "closed").chmod(0o711)
     assert access(SOMEBODY, inner, "r") is Access.YES
+
+
+def test_the_folder_that_blocks_is_named_not_the_one_that_is_missing_below_it(folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    assert blocking(SOMEBODY, closed / "state" / "pi", "wx") == closed
+    closed.chmod(0o755)
+    assert blocking(SOMEBODY, closed / "state" / "pi", "wx") == closed
+    closed.chmod(0o777)
+    assert blocking(SOMEBODY, closed / "state" / "pi", "wx") is None
+    assert blocking(SOMEBODY, closed, "wx") is None
 
 
 def settings_for(folder: Path, **mqtt: object) -> Settings:
