@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.forge.export.quantise import Scheme
+from edge_agent.forge.judging.old_runtimes import add_old_runtime_variant
 from edge_agent.inference.model import Model
 from tests.tiny_bundle import build_tiny_bundle
 
@@ -85,3 +86,15 @@ def test_the_old_runtime_is_not_given_what_it_computes_wrongly(old_python: Path,
     found = ask(old_python, build_tiny_bundle(tmp_path / "tiny", scheme=Scheme.INT8_PER_CHANNEL))
     assert found["error"] == "BundleError"
     assert "no file of the bundle runs on tflite-runtime 2.14.0" in str(found["message"])
+
+
+def test_the_old_runtime_serves_the_same_weights_from_a_second_file(old_python: Path, tmp_path: Path) -> None:
+    folder = build_tiny_bundle(tmp_path / "tiny")
+    add_old_runtime_variant(folder)
+    found = ask(old_python, folder)
+    with Model.load(folder) as model:
+        assert model.variant.file == "model.tflite"
+        expected = model.predict("turn on the fan in the kitchen")
+    assert found["runtime"] == "tflite-runtime 2.14.0"
+    assert found["label"] == expected.label
+    assert found["confidence"] == pytest.approx(expected.confidence, abs=1e-3)
