@@ -108,7 +108,7 @@ class Observer:
         Raises:
             Overtaken: a sensor hung, and another thread looks now.
         """
-        given = 0 if self._answers is None else max(0, answers - self._answers)
+        given = 0 if self._answers is None else answers - self._answers
         self._answers = answers
         self._note_suspension(suspended_seconds)
         is_all = now_seconds >= self._next_all

@@ -40,7 +40,8 @@ def test_power_was_not_ok_from_the_last_look_that_denied_to_the_next_one() -> No
     assert latch.is_power_ok(5.0, 10.5, FRESH) is False
     assert latch.is_power_ok(22.0, 23.0, FRESH) is False
     assert latch.is_power_ok(29.0, 35.0, FRESH) is False
-    assert latch.is_power_ok(31.0, 35.0, FRESH) is True
+    assert latch.is_power_ok(30.0, 35.0, FRESH) is False
+    assert latch.is_power_ok(30.1, 35.0, FRESH) is True
 
 
 def test_while_it_lasts_no_result_is_vouched_for() -> None:

@@ -174,6 +174,17 @@ def test_a_throttled_board_is_not_compared_with_its_rest_at_full_speed() -> None
     assert bench.figures.per_answer.answers > 0
 
 
+def test_a_strained_board_is_not_compared_with_its_rest_before() -> None:
+    bench = Bench(FakePower(PowerReading(3.0)))
+    bench.run(30.0)
+    assert bench.power is not None
+    bench.power.value = PowerReading(5.0)
+    bench.board.warm(85.0)
+    bench.run(60.0, answers_per_second=100)
+    assert bench.figures.per_answer.energy_mj is None
+    assert bench.figures.per_answer.answers > 0
+
+
 def test_a_power_sensor_that_fails_is_unknown_and_its_energy_is_not_guessed() -> None:
     bench = Bench(FakePower(PowerReading(4.0)))
     bench.run(10.0)

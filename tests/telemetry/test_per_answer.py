@@ -74,6 +74,14 @@ def test_rest_of_another_state_is_no_baseline() -> None:
     assert_told(meter.per_answer(31.0), 2000.0, 10.0, 10)
 
 
+def test_answers_of_another_state_do_not_count() -> None:
+    meter = AnswerMeter(0.1)
+    steady(meter, 0.0, 10.0, 9.0, answers=500, state="plain")
+    steady(meter, 11.0, 21.0, 2.0, state="throttled")
+    steady(meter, 21.0, 31.0, 4.0, answers=10, state="throttled")
+    assert_told(meter.per_answer(31.0), 2000.0, 10.0, 10)
+
+
 def test_the_window_forgets_after_a_minute_and_rest_after_a_quarter_of_an_hour() -> None:
     meter = AnswerMeter(0.1)
     steady(meter, 0.0, 10.0, 3.0)

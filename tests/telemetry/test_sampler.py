@@ -50,6 +50,11 @@ def sampling(
         yield sampler
     finally:
         assert sampler.stop(DEADLINE_SECONDS)
+        wait_until(lambda: not sampling_threads())  # one that was held, too
+
+
+def sampling_threads() -> int:
+    return [thread.name for thread in threads()].count("sampler")
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -76,7 +81,7 @@ def test_the_first_look_is_at_once() -> None:
 def test_it_stops_in_the_middle_of_a_long_pause() -> None:
     with sampling(Inventory(), FakeBoard(51.0), Counting()) as sampler:
         wait_until(has_seen(sampler))
-    assert "sampler" not in {thread.name for thread in threads()}
+    assert sampling_threads() == 0
 
 
 def test_a_sampler_that_never_began_stops() -> None:
@@ -146,6 +151,17 @@ def test_a_sensor_that_hangs_is_named_and_the_others_are_looked_at_without_it() 
         power.let_go()
 
 
+def test_what_a_sensor_said_before_it_hung_is_no_longer_known() -> None:
+    power, counting = FakePower(PowerReading(3.0)), Counting()
+    with sampling(Inventory(power=(power,)), FakeBoard(51.0), counting, interval_seconds=1.0) as sampler:
+        wait_until(lambda: power_of(sampler) == 3.0)
+        power.hang()
+        assert power.is_held.wait(DEADLINE_SECONDS)
+        assert sampler.tend(0.0)
+        wait_until(lambda: power_of(sampler) is None)
+        power.let_go()
+
+
 def test_a_sensor_that_came_back_after_it_hung_is_read_again() -> None:
     power, counting = FakePower(PowerReading(3.0)), Counting()
     power.hang()
@@ -155,8 +171,8 @@ def test_a_sensor_that_came_back_after_it_hung_is_read_again() -> None:
         assert counting.news.wait(DEADLINE_SECONDS)
         power.let_go()
         wait_until(lambda: sampler.reasons() == ())
-        wait_until(lambda: [t.name for t in threads()].count("sampler") == 1)
-        wait_until(lambda: (power_of(sampler)) == 3.0)
+        wait_until(lambda: sampling_threads() == 1)
+        wait_until(lambda: power_of(sampler) == 3.0)
 
 
 def power_of(sampler: Sampler) -> float | None:
