@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 from threading import Condition, Event
 from typing import Any
 
@@ -13,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.testbeds.systemd_container import SystemdContainer
 from tests.testbeds.waiting import eventually
 
-SOCKET = "run/mosquitto/broker.sock"
+SOCKET = "run/broker/mqtt.sock"
 DEVICE = "board"
 _ROOT = f"edge-agent/{DEVICE}"
 
@@ -38,7 +39,8 @@ class Asker:
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._connected.set()
         self._path = f"/proc/{board.systemd_pid}/root/{SOCKET}"
-        eventually(self._connect, within_seconds, "the broker inside")
+        eventually(self._listens, within_seconds, "the broker inside")
+        self._client.connect(self._path)
         self._client.loop_start()
         self._client.subscribe([(f"{_ROOT}/out/+", 1), (f"{_ROOT}/status", 1)])
         assert self._connected.wait(10)
@@ -84,11 +86,9 @@ class Asker:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _connect(self) -> bool:
-        try:
-            return self._client.connect(self._path) == mqtt.MQTT_ERR_SUCCESS
-        except OSError:
-            return False
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self._path) == 0
 
     def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
         with self._news:

@@ -22,7 +22,10 @@ _SECTIONS: dict[str, dict[str, Any]] = {
     "models": {"directories": [f"{MODELS}/tiny"]},
     "health": {"interval_seconds": 1},
 }
-_MOSQUITTO = """\
+_BROKER = {
+    # The folder that Debian makes for its socket is closed even to its group.
+    "usr/lib/tmpfiles.d/broker.conf": "d /run/broker 0755 mosquitto mosquitto\n",
+    "etc/mosquitto/mosquitto.conf": """\
 per_listener_settings true
 persistence true
 persistence_location /var/lib/mosquitto/
@@ -31,9 +34,10 @@ autosave_interval 1
 set_tcp_nodelay true
 listener 1883 127.0.0.1
 allow_anonymous true
-listener 0 /run/mosquitto/broker.sock
+listener 0 /run/broker/mqtt.sock
 allow_anonymous true
-"""
+""",
+}
 
 
 def lay_out_service(layer: Path, models: Mapping[str, Path]) -> None:
@@ -47,8 +51,9 @@ def lay_out_service(layer: Path, models: Mapping[str, Path]) -> None:
         shutil.copy(source, layer / target)
     for name, folder in models.items():
         shutil.copytree(folder, layer / MODELS.lstrip("/") / name / name)
-    (layer / "etc/mosquitto").mkdir()
-    (layer / "etc/mosquitto/mosquitto.conf").write_text(_MOSQUITTO)
+    for path, text in _BROKER.items():
+        (layer / path).parent.mkdir(parents=True, exist_ok=True)
+        (layer / path).write_text(text)
 
 
 class Service:
