@@ -32,7 +32,7 @@ def suspended_seconds() -> float:
 
 
 class Sampler:
-    """Looks at the sensors of this machine.
+    """Looks at the sensors of this machine. One that was never started knows nothing and reports no fault.
 
     Args:
         inventory: what measures power, supply and batteries.
@@ -130,7 +130,7 @@ class Sampler:
         """What ``health`` is to tell: what presses the board, what fails, and whether anybody still looks."""
         age = self.progress_age_seconds
         reasons = self._observer.snapshot.strain.reasons
-        if age <= self._stale_seconds:
+        if age <= self._stale_seconds or self._thread is None:
             return reasons
         return (*reasons, f"sensors: none has been read for {age:.0f} s")
 

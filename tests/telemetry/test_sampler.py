@@ -11,7 +11,8 @@ from threading import enumerate as threads
 from edge_agent.settings.board_sections import PowerSettings, TelemetrySettings
 from edge_agent.telemetry.reading import Inventory, PowerReading, SupplyReading
 from edge_agent.telemetry.sampler import Sampler, suspended_seconds
-from tests.fakes.sensors import FakeBoard, FakePower, FakeSupply
+from edge_agent.telemetry.snapshot import Snapshot
+from tests.fakes.sensors import FakeBoard, FakeClock, FakePower, FakeSupply
 
 DEADLINE_SECONDS = 30.0
 
@@ -84,9 +85,21 @@ def test_it_stops_in_the_middle_of_a_long_pause() -> None:
     assert sampling_threads() == 0
 
 
-def test_a_sampler_that_never_began_stops() -> None:
-    sampler = Sampler(Inventory(), FakeBoard(), TelemetrySettings(), PowerSettings(), activity=lambda: 0)
+def test_a_sampler_that_never_began_knows_nothing_and_finds_no_fault() -> None:
+    clock = FakeClock()
+    sampler = Sampler(
+        Inventory(power=(FakePower(PowerReading(3.0)),)),
+        FakeBoard(99.0),
+        TelemetrySettings(),
+        PowerSettings(),
+        activity=lambda: 0,
+        clock=clock,
+    )
+    clock.pass_by(1e6)
     sampler.note_activity()
+    assert sampler.snapshot() == Snapshot()
+    assert (sampler.reasons(), sampler.is_strained, sampler.tend(0.0)) == ((), False, False)
+    assert (sampler.energy_mj, sampler.is_power_ok(clock(), clock())) == (None, None)
     assert sampler.stop(0.0)
 
 
