@@ -127,6 +127,7 @@ class Devices:
         self.ignored = False
         self._base = base
         self._known: dict[str, _Known] = {}
+        self._pictures: dict[str, Picture] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -158,15 +159,16 @@ class Devices:
         if after is None:
             return None
         if after.is_empty:
-            return device if self._known.pop(device, None) is not None else None
+            self._known.pop(device, None)
+            return device if self._pictures.pop(device, None) is not None else None
         said = after.health.time if levels[1] == "health" and retained else None
         if not retained and payload:
             seen: float | None = now
         else:
             seen = said if said is not None and 0 < said < now + _FUTURE_SECONDS else after.seen
-        self._known[device] = after = replace(after, seen=seen)
-        is_same = before is not None and _shown(device, before) == _shown(device, after)
-        return None if is_same else device
+        picture, last = _picture(device, replace(after, seen=seen)), self._pictures.get(device)
+        self._known[device], self._pictures[device] = replace(after, seen=seen), picture
+        return None if last is not None and replace(last, seen=seen) == picture else device  # time is no news
 
     def picture(self, device: str) -> Picture:
         """A device of which something is known.
@@ -174,12 +176,11 @@ class Devices:
         Raises:
             KeyError: nothing is.
         """
-        return _picture(device, self._known[device])
+        return self._pictures[device]
 
     def pictures(self) -> list[Picture]:
         """All of them: the worst first, then by name."""
-        pictures = [_picture(device, known) for device, known in self._known.items()]
-        return sorted(pictures, key=lambda picture: (picture.wellness, picture.device))
+        return sorted(self._pictures.values(), key=lambda picture: (picture.wellness, picture.device))
 
 
 def _hear(known: _Known, levels: list[str], payload: bytes) -> _Known | None:
@@ -231,11 +232,6 @@ def _picture(device: str, known: _Known) -> Picture:
         board=info.board,
         seen=known.seen,
     )
-
-
-def _shown(device: str, known: _Known) -> Picture:
-    """The picture but for the time, which is no news."""
-    return replace(_picture(device, known), seen=None)
 
 
 def _merged(known: _Known) -> Mapping[str, ModelPicture]:

@@ -80,23 +80,22 @@ def draw(pictures: Sequence[Picture], frame: Frame) -> Group:
     layout = _layout(pictures, frame.width)
     lines.append(_headings(layout))
     room = None if frame.height is None else max(2, frame.height - len(lines))
-    lines += _fit([_device(picture, layout, frame) for picture in pictures], room)
+    lines += _fit(pictures, room, lambda picture: _device(picture, layout, frame))
     return Group(*lines)
 
 
-def _fit(blocks: list[list[Text]], room: int | None) -> list[Text]:
-    """As many devices as there is room for, and how many more there are."""
-    if room is None or sum(map(len, blocks)) <= room:
-        return [line for block in blocks for line in block]
+def _fit(pictures: Sequence[Picture], room: int | None, block: Callable[[Picture], list[Text]]) -> list[Text]:
+    """As many devices as there is room for, and how many more there are; no more are drawn than that."""
+    if room is None or len(pictures) <= room:
+        lines = [line for picture in pictures for line in block(picture)]
+        if room is None or len(lines) <= room:
+            return lines
     shown: list[Text] = []
-    for number, block in enumerate(blocks):
-        left = room - 1 - len(shown)
-        if left < len(block):
-            shown += block[:1] if left > 0 else []  # its first line alone is better than an empty one
-            more = len(blocks) - number - (1 if left > 0 else 0)
-            return [*shown, Text(f"and {more} more", "dim")] if more else shown
-        shown += block
-    return shown
+    number = 0
+    while number < len(pictures) and len(shown) < room - 1:
+        shown += block(pictures[number])[: room - 1 - len(shown)]
+        number += 1
+    return [*shown, Text(f"and {len(pictures) - number} more", "dim")]
 
 
 def _summary(pictures: Sequence[Picture], frame: Frame) -> Text:
