@@ -7,7 +7,7 @@ shows no mailbox.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edge_agent.cli.findings import Finding, ok, problem, warning
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from edge_agent.telemetry.power.mailbox import Firmware
     from edge_agent.telemetry.sysfs import Tree
 
-NO_SENSOR = "no power sensor; power.idle_watts and power.full_watts make an estimate"
+_ESTIMATE = "power.idle_watts and power.full_watts make an estimate"
+NO_SENSOR = f"no power sensor; {_ESTIMATE}"
 _SUPPLY = (
     ("under_voltage", "the board is fed too little: under-voltage now"),
     ("throttled", "the firmware throttles the processor now"),
@@ -84,11 +85,13 @@ def judge_sensors(inventory: Inventory, *, has_estimate: bool = False) -> Iterat
         yield _judge_power(source, is_total=position == 0)
     if not inventory.power:
         yield ok("power", "no power sensor: the owner's estimate is used" if has_estimate else NO_SENSOR)
+    supplies: list[tuple[str, SupplyReading]] = []
     for supply in inventory.supply:
         try:
-            yield from judge_supply(supply.name, supply.read())
+            supplies.append((supply.name, supply.read()))
         except SensorError as error:
             yield warning("supply", str(error), remedy_words(str(error)))
+    yield from judge_supplies(supplies)
     for battery in inventory.batteries:
         try:
             yield ok("battery", f"{battery.name}: {battery_in_words(battery.read())}")
@@ -101,7 +104,7 @@ def judge_sensors(inventory: Inventory, *, has_estimate: bool = False) -> Iterat
 def _of_note(note: str) -> Finding:
     """A note is what is wrong, and after its first sentence what helps."""
     message, _, remedy = note.partition(". ")
-    return warning("sensor", message.rstrip("."), remedy.rstrip(".") or "docs/power.md tells of this sensor")
+    return warning("sensor", message.rstrip("."), remedy.rstrip(".") or _ESTIMATE)
 
 
 def _judge_power(source: PowerSource, *, is_total: bool) -> Finding:
@@ -122,19 +125,21 @@ def _judge_power(source: PowerSource, *, is_total: bool) -> Finding:
     return ok("power", f"{told} has no value now")
 
 
-def judge_supply(name: str, reading: SupplyReading) -> Iterator[Finding]:
-    """Under-voltage and throttling, now and since boot."""
-    is_well = True
+def judge_supplies(supplies: Sequence[tuple[str, SupplyReading]]) -> Iterator[Finding]:
+    """Under-voltage and throttling, now and since boot; what any source says holds, and is told once."""
+    troubled: set[str] = set()
     for flag, words in _SUPPLY:
-        if getattr(reading, flag):
-            is_well = False
-            yield problem("supply", f"{words} ({name})", remedy_words(words))
-        elif getattr(reading, f"{flag}_since_boot"):
-            is_well = False
-            past = f"{_PAST[flag]} at some time since boot, not now ({name})"
-            yield warning("supply", past, remedy_words(_PAST[flag].replace("throttling", "throttled")))
-    if is_well:
-        yield ok("supply", f"{name}: {supply_in_words(reading)}")
+        now = [name for name, reading in supplies if getattr(reading, flag)]
+        past = [name for name, reading in supplies if getattr(reading, f"{flag}_since_boot")]
+        if now:
+            yield problem("supply", f"{words} ({', '.join(now)})", remedy_words(words))
+        elif past:
+            told = f"{_PAST[flag]} at some time since boot, not now ({', '.join(past)})"
+            yield warning("supply", told, remedy_words(words))
+        troubled.update(now, past)
+    for name, reading in supplies:
+        if name not in troubled:
+            yield ok("supply", f"{name}: {supply_in_words(reading)}")
 
 
 def supply_in_words(reading: SupplyReading) -> str:

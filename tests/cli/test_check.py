@@ -50,12 +50,7 @@ def test_a_machine_that_is_well_has_no_problem(house: House) -> None:
     assert "ai-edge-litert" in found["runtime"]["message"]
     assert "MQTT 5" in found["broker"]["message"]
     assert "under-test is up" in found["daemon"]["message"]
-
-
-def test_json_is_a_list_of_findings_with_four_fields(house: House) -> None:
-    findings = json.loads(edge_agent("check", "--config", house.config, "--json").out)
-    assert isinstance(findings, list)
-    for finding in findings:
+    for finding in json.loads(done.out):
         assert finding.keys() == {"about", "state", "message", "remedy"}
         assert (finding["state"] == "ok") == (finding["remedy"] is None), finding
 
@@ -88,16 +83,6 @@ def test_a_broker_of_mqtt_3_1_1_alone_is_well(
         done = edge_agent("check", "--json", "--config", _settings(tmp_path, port, tiny_folder))
     assert name == "amqtt"
     assert "MQTT 3.1.1" in _by_subject(done)["broker"]["message"]
-
-
-def test_a_broker_that_is_away_is_a_problem_with_a_remedy(tiny_folder: Path, tmp_path: Path) -> None:
-    port = stage.free_port()
-    done = edge_agent("check", "--json", "--config", _settings(tmp_path, port, tiny_folder))
-    broker = _by_subject(done)["broker"]
-    assert done.code == 1
-    assert broker["state"] == "problem"
-    assert str(port) in broker["message"]
-    assert broker["remedy"]
 
 
 def test_something_that_hangs_on_the_brokers_port_is_a_problem_and_hangs_nothing(

@@ -20,11 +20,12 @@ from edge_agent.cli.findings_sensors import (
     battery_in_words,
     judge_heat,
     judge_sensors,
-    judge_supply,
+    judge_supplies,
 )
 from edge_agent.errors import BrokerError
 from edge_agent.link.address import BrokerAddress
 from edge_agent.settings import Settings
+from edge_agent.telemetry.power.find import find_sensors
 from edge_agent.telemetry.reading import (
     BatteryReading,
     Inventory,
@@ -34,6 +35,7 @@ from edge_agent.telemetry.reading import (
     SensorError,
     SupplyReading,
 )
+from tests.telemetry.trees import board, board_names
 from tests.testbeds.probe import Probe
 
 TROUBLESHOOTING = Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md"
@@ -88,8 +90,8 @@ def test_each_sensor_is_told_with_scope_and_reading_and_what_is_unusable_with_it
         (State.OK, "4.73 W by ina3221 (module)"),
         (State.OK, "rapl (soc, not added to the first) counts joules; watts come with time"),
         (State.WARNING, "ina2xx: the device does not answer (EIO)"),
-        (State.OK, "rpi_volt: no under-voltage, 5.10 V at the input"),
         (State.WARNING, "firmware: it is not ready (EAGAIN)"),
+        (State.OK, "rpi_volt: no under-voltage, 5.10 V at the input"),
         (State.WARNING, "rapl: /sys/class/powercap/intel-rapl:0/energy_uj: permission denied"),
         (State.WARNING, "poe: amperes and no volts"),
     ]
@@ -106,12 +108,24 @@ def test_no_sensor_is_no_fault_and_an_estimate_is_called_one() -> None:
 
 
 def test_under_voltage_now_is_a_problem_and_in_the_past_a_warning() -> None:
-    now = list(judge_supply("firmware", SupplyReading(under_voltage=True, under_voltage_since_boot=True)))
+    both = SupplyReading(under_voltage=True, under_voltage_since_boot=True)
+    now = list(judge_supplies([("rpi_volt", SupplyReading(under_voltage=True)), ("firmware", both)]))
     assert states(iter(now)) == [("supply", State.PROBLEM)]
     assert "supply" in (now[0].remedy or "")
-    past = list(judge_supply("firmware", SupplyReading(throttled=False, throttled_since_boot=True)))
+    assert "(rpi_volt, firmware)" in now[0].message
+    past = list(judge_supplies([("firmware", SupplyReading(throttled=False, throttled_since_boot=True))]))
     assert states(iter(past)) == [("supply", State.WARNING)]
     assert "since boot" in past[0].message
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_on_every_board_what_is_not_well_has_its_remedy(name: str, tmp_path: Path) -> None:
+    machine = board(name)
+    inventory = find_sensors(machine.build(tmp_path), firmware=machine.firmware())
+    findings = list(judge_sensors(inventory))
+    assert [one for one in findings if one.about == "power"]
+    assert len([one for one in findings if one.about == "sensor"]) == len(inventory.notes)
+    assert all((one.remedy is None) == (one.state is State.OK) for one in findings)
 
 
 def test_heat_is_judged_by_the_owners_limit_and_unknown_heat_is_not_told() -> None:
@@ -237,6 +251,14 @@ def test_retained_messages_are_read_and_absent_ones_left_out(port: int) -> None:
         probe.publish("look/b", b"two")
     address = BrokerAddress(stage.HOST, port)
     assert look_at_retained(address, ["look/a", "look/b"], 30) == {"look/a": b"one"}
+
+
+def test_a_broker_that_is_away_is_a_problem_with_a_remedy() -> None:
+    port = stage.free_port()
+    broker = Broker(Settings.model_validate({"mqtt": {"host": stage.HOST, "port": port}}))
+    (finding,) = broker.check()
+    assert (finding.state, str(port) in finding.message, broker.is_well) == (State.PROBLEM, True, False)
+    assert "systemctl start mosquitto" in (finding.remedy or "")
 
 
 def test_a_broker_that_is_away_cannot_be_looked_at() -> None:
