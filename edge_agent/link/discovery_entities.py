@@ -132,7 +132,7 @@ _UPDATE_TEMPLATE = (
     "'installed_version': value_json.installed_version, "
     "'latest_version': value_json.latest_version or value_json.installed_version, "
     "'in_progress': value_json.in_progress == true, "
-    "'update_percentage': value_json.update_percentage} | tojson }}{% endif %}"
+    "'update_percentage': value_json.update_percentage | default(none)} | tojson }}{% endif %}"
 )
 
 

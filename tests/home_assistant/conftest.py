@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.home_assistant.announcer import announce
-from tests.home_assistant.core import HomeAssistant
+from tests.home_assistant.core import HomeAssistant, program
 from tests.home_assistant.house import CONFIGURATION, MADE_UP, REAL, build_house
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.daemon import Daemon
@@ -27,15 +26,7 @@ BLUEPRINT = ROOT / "deploy/home-assistant/edge-agent-home.yaml"
 
 
 @pytest.fixture(scope="session")
-def hass() -> Path:
-    program = Path(os.environ.get("HOME_ASSISTANT", ""))
-    if not program.is_file():
-        pytest.skip("no Home Assistant: HOME_ASSISTANT does not name the program hass of its environment")
-    return program
-
-
-@pytest.fixture(scope="session")
-def broker(hass: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     with Mosquitto(tmp_path_factory.mktemp("broker")) as running:
         assert isinstance(running, Mosquitto)
         yield running
@@ -49,10 +40,12 @@ def probe(broker: Mosquitto) -> Iterator[Probe]:
 
 @pytest.fixture(scope="session")
 def home(
-    hass: Path, broker: Mosquitto, probe: Probe, tmp_path_factory: pytest.TempPathFactory
+    broker: Mosquitto, probe: Probe, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[HomeAssistant]:
     """Running, with the house's entities and the blueprint in use."""
     folder = tmp_path_factory.mktemp("home") / "config"
+    hass = program()
+    assert hass is not None
     running = HomeAssistant(folder, hass, broker.port, CONFIGURATION)
     running.add_blueprint(BLUEPRINT)
     ids = build_house(probe)

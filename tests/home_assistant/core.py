@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -15,6 +16,7 @@ from threading import Event
 from types import TracebackType
 from typing import Any, TypeVar
 
+import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.testbeds.broker import HOST, free_port
@@ -49,6 +51,19 @@ logger:
   default: warning
 {more}
 """
+
+
+def program() -> Path | None:
+    """``hass``, where ``HOME_ASSISTANT`` names it."""
+    path = Path(os.environ.get("HOME_ASSISTANT", ""))
+    return path if path.is_file() else None
+
+
+def need_home_assistant() -> None:
+    """Skips the module that calls it where there is none."""
+    if program() is None:
+        reason = "no Home Assistant: HOME_ASSISTANT does not name the program hass of its environment"
+        pytest.skip(reason, allow_module_level=True)
 
 
 def _entry(domain: str, minor_version: int, data: dict[str, Any]) -> dict[str, Any]:
@@ -186,6 +201,14 @@ class HomeAssistant:
             assert time.monotonic() < deadline, f"{what} did not happen within {within_seconds} s"
             pause.wait(0.2)
         return answer
+
+    def wait_equal(self, ask: Callable[[], object], wanted: object, within_seconds: float = 60.0) -> None:
+        """Until the answer is this; what it was instead is told where it never is."""
+        deadline = time.monotonic() + within_seconds
+        pause = Event()
+        while (answer := ask()) != wanted and time.monotonic() < deadline:
+            pause.wait(0.2)
+        assert answer == wanted, f"still {answer!r}"
 
     def wait_for_state(self, entity: str, state: str, within_seconds: float = 60.0) -> None:
         """Until an entity is so."""

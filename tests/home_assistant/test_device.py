@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.link.discovery import BIRTH_TOPIC, Facts, Sensors, ServedModel, plan
+from edge_agent.link.discovery import BIRTH_TOPIC, Facts, Sensors, ServedModel, discovery_message, plan
 from edge_agent.link.topics import Topics
-from tests.home_assistant.core import HomeAssistant
+from tests.home_assistant.core import HomeAssistant, need_home_assistant
 from tests.home_assistant.schema import parse
 from tests.testbeds.daemon import Daemon
 from tests.testbeds.probe import Probe
 
+need_home_assistant()
 pytestmark = pytest.mark.slow
 
 FULL = Facts(
@@ -28,6 +29,7 @@ FULL = Facts(
     operations=("restart", "self-test"),
     last_answer=True,
 )
+KINDS = {key: one.platform for key, one in parse(discovery_message(FULL)).present().items()}
 ROOT = FULL.topics.root
 POWER = {
     "power_w": 4.73, "energy_j": 18203.5, "source": "ina3221", "scope": "module", "quality": "measured",
@@ -62,8 +64,8 @@ def full(home: HomeAssistant, probe: Probe) -> dict[str, str]:
     """A device with everything, announced; entity id by key."""
     _tell(probe, FULL)
     probe.publish(FULL.topics.status, "online", retain=True)
-    wanted = set(parse(plan("homeassistant", FULL, None).messages[0][1]).present())
-    return home.wait(lambda: ids if set(ids := _ids(home)) == wanted else None, "all entities") or {}
+    home.wait_equal(lambda: set(_ids(home)), set(KINDS))
+    return _ids(home)
 
 
 def test_all_entities_appear_under_their_device_with_its_room(
@@ -75,11 +77,7 @@ def test_all_entities_appear_under_their_device_with_its_room(
     assert {entry["device_id"] for key, entry in home.entities().items() if key.startswith("pi-full.")} == {
         device["id"]
     }
-    kinds = {key: entity.partition(".")[0] for key, entity in full.items()}
-    assert kinds == {
-        key: entity.platform
-        for key, entity in parse(plan("homeassistant", FULL, None).messages[0][1]).present().items()
-    }
+    assert {key: entity.partition(".")[0] for key, entity in full.items()} == KINDS
 
 
 def test_values_follow_and_null_is_unknown(home: HomeAssistant, full: dict[str, str], probe: Probe) -> None:
@@ -100,7 +98,7 @@ def test_values_follow_and_null_is_unknown(home: HomeAssistant, full: dict[str, 
         states = home.states()
         return {key: states[full[key]]["state"] for key in wanted}
 
-    home.wait(lambda: shown() == wanted, "the values")
+    home.wait_equal(shown, wanted, 15)
     states = home.states()
     assert states[full["health"]]["attributes"]["reasons"] == HEALTH["reasons"]
     assert states[full["power"]]["attributes"]["quality"] == "measured"
@@ -116,9 +114,9 @@ def test_a_model_that_goes_takes_its_entities_along(
 ) -> None:
     _tell(probe, replace(FULL, models=FULL.models[:1]))
     left = {key for key in full if "sentiment" not in key}
-    home.wait(lambda: set(_ids(home)) == left, "fewer entities")
+    home.wait_equal(lambda: set(_ids(home)), left)
     _tell(probe, FULL)
-    home.wait(lambda: _ids(home) == full, "the same entities again")
+    home.wait_equal(lambda: _ids(home), full)
 
 
 @pytest.mark.parametrize("prefix", ["homeassistant", "elsewhere"])
@@ -126,7 +124,7 @@ def test_switched_off_or_moved_to_another_prefix_it_leaves_nothing_in_the_regist
     home: HomeAssistant, full: dict[str, str], probe: Probe, prefix: str
 ) -> None:
     _tell(probe, None if prefix == "homeassistant" else FULL, prefix)
-    home.wait(lambda: not _ids(home), "no entities")
+    home.wait_equal(lambda: _ids(home), {})
     home.wait(lambda: not any(one["name"] == FULL.name for one in home.devices()), "no device")
     assert not set(full.values()) & set(home.states())
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.home_assistant.core import HomeAssistant
+from tests.home_assistant.core import HomeAssistant, need_home_assistant
 from tests.testbeds.daemon import Daemon
 from tests.testbeds.probe import Probe
 
+need_home_assistant()
 pytestmark = pytest.mark.slow
 
 SAY = "text.edge_agent_pi_test_say_to_home"
@@ -188,12 +187,10 @@ def test_lists_are_kept(home: HomeAssistant, probe: Probe, made_up: str) -> None
         (_answer("HassListCompleteItem", item="2", name="shopping"), {"milk": done, "2": done}),
         (_answer("HassListRemoveItem", item="2", name="the shopping list"), {"milk": done}),
     ):
+        home.act("persistent_notification.dismiss_all")
         probe.publish(made_up, answer)
-        home.wait(partial(_is, items, wanted), str(wanted))
-
-
-def _is(ask: Callable[[], object], wanted: object) -> bool:
-    return ask() == wanted
+        home.wait_equal(items, wanted)
+        assert _asked(home) == "Done."
 
 
 def test_a_reply_may_be_any_action_in_the_language_of_the_house(

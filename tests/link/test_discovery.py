@@ -228,10 +228,12 @@ def test_only_keys_that_home_assistant_knows_reach_its_update_entity() -> None:
         "installed_version": "1.0.0", "latest_version": None, "in_progress": False,
         "update_percentage": None, "state": "kept", "reason": None,
     }  # fmt: skip
-    assert json.loads(render(template, document)) == {
+    shown = {
         "installed_version": "1.0.0", "latest_version": "1.0.0",
         "in_progress": False, "update_percentage": None,
     }  # fmt: skip
+    assert json.loads(render(template, document)) == shown
+    assert json.loads(render(template, {"installed_version": "1.0.0"})) == shown
     assert render(template, {**document, "installed_version": None}) == ""
 
 
