@@ -70,6 +70,19 @@ def test_a_figure_that_fails_is_unknown_as_long_as_another_can_be_read(tmp_path:
     assert inventory.power[0].read().power_w is None
 
 
+def test_what_usb_c_negotiated_is_no_mains(tmp_path: Path) -> None:
+    base = "sys/class/power_supply"
+    fixture = board("battery_bat0").with_files(
+        {
+            f"{base}/BAT0/status": "Unknown",
+            f"{base}/ucsi-source-psy-1-00081/type": "USB",
+            f"{base}/ucsi-source-psy-1-00081/online": "1",
+        }
+    )
+    (battery,) = find_sensors(fixture.build(tmp_path)).batteries
+    assert battery.read().on_battery is True
+
+
 def test_a_battery_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> None:
     folder = "sys/class/power_supply/BAT0"
     tree = build_tree(tmp_path, {f"{folder}/type": "Battery", f"{folder}/capacity": "!ENODEV"})

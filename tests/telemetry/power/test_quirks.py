@@ -58,6 +58,12 @@ def test_a_channel_without_a_label_is_no_rail(tmp_path: Path) -> None:
     assert set(reading.rails) == {"VDD_IN", "VDD_SOC"}
 
 
+def test_an_unconnected_channel_is_no_rail_though_it_can_be_read(tmp_path: Path) -> None:
+    chip = "sys/bus/i2c/drivers/ina3221/1-0041/hwmon/hwmon4"
+    files: dict[str, str | None] = {f"{chip}/in1_input": "5000", f"{chip}/curr1_input": "3"}
+    assert "NC" not in first(board("jetson_agx_orin_jp5").with_files(files), tmp_path).rails
+
+
 def test_a_total_without_its_label_is_not_made_up_from_the_others(tmp_path: Path) -> None:
     inventory = look(board("jetson_orin_nano_jp5").with_files({f"{ORIN}/in1_label": None}), tmp_path)
     assert inventory.power == ()
