@@ -66,7 +66,7 @@ class Asker:
 
         def answered() -> str:
             sent.append(self.send(text, model))
-            again.wait(0.05)
+            again.wait(0.1)
             with self._news:
                 return next((one for one in sent if one in self._answers), "")
 

@@ -29,8 +29,6 @@ _BROKER = {
 per_listener_settings true
 persistence true
 persistence_location /var/lib/mosquitto/
-autosave_on_changes true
-autosave_interval 1
 set_tcp_nodelay true
 listener 1883 127.0.0.1
 allow_anonymous true
