@@ -51,6 +51,18 @@ BOOT_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _CGROUPS = Path("/sys/fs/cgroup")
 _V1_LIMITS = ("memory", "cpu", "cpuacct", "pids")
+_LOOPBACK = """\
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    socket.create_connection(server.getsockname()).close()
+"""
+_SANDBOX = (
+    "PrivateUsers=yes",
+    "PrivateDevices=yes",
+    "ProtectSystem=strict",
+    "NoExecPaths=/tmp",
+    "PrivateTmp=yes",
+)
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -205,6 +217,15 @@ class SystemdContainer:
         """What came to its console, all boots together."""
         return self._console.read_text(errors="replace") if self._console.exists() else ""
 
+    def what_it_lacks(self) -> str | None:
+        """What a plain Debian can do and this container cannot, as its host may not; None for nothing."""
+        if self.run("python3", "-c", _LOOPBACK, check=False).returncode != 0:
+            return "its loopback cannot be brought up"
+        options = [word for line in _SANDBOX for word in ("-p", line)]
+        if self.run("systemd-run", "--quiet", "--wait", *options, "/bin/true", check=False).returncode != 0:
+            return "systemd inside cannot set up a sandbox"
+        return None
+
     def limits_work(self) -> bool:
         """Whether systemd inside can set memory and processor limits; only asked where it runs."""
         if not (_CGROUPS / "memory").is_dir():
@@ -342,6 +363,9 @@ def container_or_skip(folder: Path, **options: Any) -> Iterator[SystemdContainer
     try:
         board = SystemdContainer(folder, **options)
         board.boot()
+        lacking = board.what_it_lacks()
+        if lacking is not None:
+            raise NoTestbedError(lacking)
     except (NoTestbedError, AssertionError) as error:
         # Nothing of ours has run so far: a plain Debian that does not boot is this machine's fault.
         reason = f"no real systemd here: {error}"
