@@ -92,10 +92,9 @@ def _bootstrap(root: Path) -> None:
     (fresh / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (fresh / "etc/resolv.conf").unlink(missing_ok=True)
     shutil.rmtree(fresh / "var/cache/apt/archives", ignore_errors=True)
-    systemctl = ["systemctl", f"--root={fresh}"]
-    subprocess.run([*systemctl, "disable", "mosquitto.service"], check=True, capture_output=True)
-    # It would ask at the first boot, and there is nobody.
-    subprocess.run([*systemctl, "mask", "systemd-firstboot.service"], check=True, capture_output=True)
+    units = fresh / "etc/systemd/system"
+    (units / "multi-user.target.wants/mosquitto.service").unlink()
+    (units / "systemd-firstboot.service").symlink_to("/dev/null")  # it would ask, and there is nobody
     fresh.rename(root)
 
 
