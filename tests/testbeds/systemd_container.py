@@ -42,6 +42,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from tests.testbeds.container_layers import CGROUPS, V1_LIMITS, make_cgroups, mount_layers
 from tests.testbeds.debian_root import NoTestbedError, cached_root
 from tests.testbeds.waiting import eventually
 
@@ -49,8 +50,6 @@ T = TypeVar("T")
 
 BOOT_SECONDS = 60.0
 _STOP_SECONDS = 60.0
-_CGROUPS = Path("/sys/fs/cgroup")
-_V1_LIMITS = ("memory", "cpu", "cpuacct", "pids")
 _LOOPBACK = """\
 import socket
 with socket.create_server(("127.0.0.1", 0)) as server:
@@ -110,8 +109,8 @@ class SystemdContainer:
         lower = [*layers, cached_root()]
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._mount(folder, lower)
-            self._make_cgroups()
+            mount_layers(folder, self.root, lower, self._cleanup)
+            self._cgroups = make_cgroups(self._name, self._cleanup)
         except BaseException:
             self._cleanup.close()
             raise
@@ -228,10 +227,10 @@ class SystemdContainer:
 
     def limits_work(self) -> bool:
         """Whether systemd inside can set memory and processor limits; only asked where it runs."""
-        if not (_CGROUPS / "memory").is_dir():
-            return (_CGROUPS / "cgroup.controllers").is_file()
+        if not (CGROUPS / "memory").is_dir():
+            return (CGROUPS / "cgroup.controllers").is_file()
         lines = "; ".join(
-            f"mount -n -o remount,bind,rw,nosuid,nodev,noexec {_CGROUPS}/{name}" for name in _V1_LIMITS
+            f"mount -n -o remount,bind,rw,nosuid,nodev,noexec {CGROUPS}/{name}" for name in V1_LIMITS
         )
         made = subprocess.run(
             ["nsenter", "-t", str(self.systemd_pid), "-m", "sh", "-ec", lines],
@@ -256,35 +255,6 @@ class SystemdContainer:
         self.close()
 
     # Small steps
-
-    def _mount(self, folder: Path, lower: Sequence[Path]) -> None:
-        """The root: an overlay whose upper layer is in memory, as overlayfs cannot lie upon overlayfs."""
-        memory = folder / "memory"
-        for path in (memory, self.root):
-            path.mkdir(exist_ok=True)
-        self._mount_one("-t", "tmpfs", "-o", "mode=755", "none", str(memory))
-        for name in ("upper", "work"):
-            (memory / name).mkdir()
-        options = f"lowerdir={':'.join(map(str, lower))},upperdir={memory}/upper,workdir={memory}/work"
-        self._mount_one("-t", "overlay", "-o", options, "none", str(self.root))
-
-    def _mount_one(self, *arguments: str) -> None:
-        done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise NoTestbedError(f"mount failed: {done.stderr.strip()}")
-        self._cleanup.callback(subprocess.run, ["umount", "-l", arguments[-1]], check=False)
-
-    def _make_cgroups(self) -> None:
-        """Own groups in the v1 hierarchies, so that limits inside touch nothing else; v2 needs none."""
-        self._cgroups: list[Path] = []
-        if not (_CGROUPS / "memory").is_dir():
-            return
-        for name in (*_V1_LIMITS, "systemd", "unified"):
-            if (_CGROUPS / name).is_dir():
-                group = _CGROUPS / name / self._name
-                group.mkdir()
-                self._cgroups.append(group)
-                self._cleanup.callback(_remove_groups, group)
 
     def _shell_line(self) -> str:
         joins = "".join(f"echo $$ > {group}/cgroup.procs; " for group in self._cgroups)
@@ -378,18 +348,3 @@ def container_or_skip(folder: Path, **options: Any) -> Iterator[SystemdContainer
         yield board
     finally:
         board.close()
-
-
-def _remove_groups(top: Path) -> None:
-    """Removes an empty cgroup and those in it; what is still busy after a second is left."""
-
-    def is_gone() -> bool:
-        for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
-            with suppress(OSError):
-                folder.rmdir()
-        with suppress(OSError):
-            top.rmdir()
-        return not top.exists()
-
-    with suppress(AssertionError):
-        eventually(is_gone, 5.0)
