@@ -25,9 +25,23 @@ ROOT = Path(__file__).resolve().parents[2]
 BLUEPRINT = ROOT / "deploy/home-assistant/edge-agent-home.yaml"
 
 
+DEVICE = REAL.split("/")[1]
+PERSON = ("app.homeassistant", "secret-of-home-assistant")
+# The shipped list; before it, who has no name, the probe, may do all. The house is Home Assistant's own.
+ACL = f"""topic readwrite #
+{(ROOT / "deploy/mosquitto/acl").read_text(encoding="utf-8")}
+user {PERSON[0]}
+topic readwrite house/#
+"""
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path_factory.mktemp("broker")) as running:
+    """With the shipped access list: the daemon and Home Assistant may do what they need, and no more."""
+    users = dict([PERSON, (DEVICE, "secret-of-the-device")])
+    with Mosquitto(
+        tmp_path_factory.mktemp("broker"), extra=("allow_anonymous true",), acl=ACL, users=users
+    ) as running:
         assert isinstance(running, Mosquitto)
         yield running
 
@@ -46,7 +60,7 @@ def home(
     folder = tmp_path_factory.mktemp("home") / "config"
     hass = program()
     assert hass is not None
-    running = HomeAssistant(folder, hass, broker.port, CONFIGURATION)
+    running = HomeAssistant(folder, hass, broker.port, CONFIGURATION, PERSON)
     running.add_blueprint(BLUEPRINT)
     ids = build_house(probe)
     with running:
@@ -61,10 +75,13 @@ def daemon(
     """With the model ``home``, announced to Home Assistant."""
     folder = tmp_path_factory.mktemp("daemon")
     shutil.copytree(ROOT / "models/home", folder / "models/home")
-    device = REAL.split("/")[1]
-    with Daemon(folder, broker.port, (folder / "models",), device=device) as running:
+    secret = folder / "password"
+    secret.write_text("secret-of-the-device")
+    secret.chmod(0o600)
+    mqtt = {"username": DEVICE, "password_file": str(secret)}
+    with Daemon(folder, broker.port, (folder / "models",), device=DEVICE, settings={"mqtt": mqtt}) as running:
         announce(probe, running)
-        home.wait_for_state(f"sensor.edge_agent_{device.replace('-', '_')}_health", "up")
+        home.wait_for_state(f"sensor.edge_agent_{DEVICE.replace('-', '_')}_health", "up")
         yield running
 
 

@@ -10,6 +10,7 @@ from tests.testbeds.probe import Probe
 PREFIX = "homeassistant"
 REAL = "edge-agent/pi-test/out/home"
 MADE_UP = "edge-agent/pi-made-up/out/home"
+MADE_UP_ES = "edge-agent/pi-spanish/out/home"
 
 _THINGS: tuple[tuple[str, str, str, str | None, dict[str, Any]], ...] = (
     ("light", "ceiling", "Ceiling", "Kitchen", {"schema": "json", "brightness": True}),
@@ -65,7 +66,7 @@ automation:
     use_blueprint:
       path: edge-agent/edge-agent-home.yaml
       input:
-        topic: {MADE_UP}/es
+        topic: {MADE_UP_ES}
         language: es
         may_open: true
         reply:

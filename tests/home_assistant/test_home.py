@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.home_assistant.core import HomeAssistant, need_home_assistant
+from tests.home_assistant.house import MADE_UP_ES
 from tests.testbeds.daemon import Daemon
 from tests.testbeds.probe import Probe
 
@@ -193,13 +194,11 @@ def test_lists_are_kept(home: HomeAssistant, probe: Probe, made_up: str) -> None
         assert _asked(home) == "Done."
 
 
-def test_a_reply_may_be_any_action_in_the_language_of_the_house(
-    home: HomeAssistant, probe: Probe, made_up: str
-) -> None:
-    probe.publish(f"{made_up}/es", _answer("HassTurnOn"))
+def test_a_reply_may_be_any_action_in_the_language_of_the_house(home: HomeAssistant, probe: Probe) -> None:
+    probe.publish(MADE_UP_ES, _answer("HassTurnOn"))
     heard = probe.wait_for("house/reply", count=1)
     assert heard[0].payload.decode() == "question: ¿Cuál? Di su nombre o la habitación, por favor."
-    probe.publish(f"{made_up}/es", _answer("HassTurnOff", name="front door"))
+    probe.publish(MADE_UP_ES, _answer("HassTurnOff", name="front door"))
     assert probe.wait_for("house/door/set")[0].payload == b"UNLOCK"
     assert home.notifications() == []
 
