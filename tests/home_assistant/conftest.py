@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.home_assistant.announcer import announce
+from edge_agent.link.discovery import discovery_topic
 from tests.home_assistant.core import HomeAssistant, program
-from tests.home_assistant.house import CONFIGURATION, MADE_UP, REAL, build_house
+from tests.home_assistant.house import CONFIGURATION, MADE_UP, PREFIX, REAL, build_house
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.daemon import Daemon
 from tests.testbeds.probe import Probe
@@ -72,7 +72,7 @@ def home(
 def daemon(
     home: HomeAssistant, broker: Mosquitto, probe: Probe, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Daemon]:
-    """With the model ``home``, announced to Home Assistant."""
+    """With the model ``home``; it announces itself to Home Assistant."""
     folder = tmp_path_factory.mktemp("daemon")
     shutil.copytree(ROOT / "models/home", folder / "models/home")
     secret = folder / "password"
@@ -80,7 +80,7 @@ def daemon(
     secret.chmod(0o600)
     mqtt = {"username": DEVICE, "password_file": str(secret)}
     with Daemon(folder, broker.port, (folder / "models",), device=DEVICE, settings={"mqtt": mqtt}) as running:
-        announce(probe, running)
+        probe.wait_for(discovery_topic(PREFIX, DEVICE), within_seconds=30)
         home.wait_for_state(f"sensor.edge_agent_{DEVICE.replace('-', '_')}_health", "up")
         yield running
 

@@ -179,6 +179,20 @@ def _succeeded(probe: Probe, daemon: Daemon, operation: str) -> set[str]:
     return {one.topic for one in heard if one.json["status"] == "successful"}
 
 
+def test_a_daemon_that_is_told_to_hide_takes_itself_back(home: HomeAssistant, daemon: Daemon) -> None:
+    before = _ids(home, "pi-test")
+    assert "say_home" in before
+    daemon.stop()
+    daemon._environment["EDGE_AGENT_HOME_ASSISTANT__ENABLED"] = "false"
+    daemon.start()
+    home.wait_equal(lambda: _ids(home, "pi-test"), {})
+    daemon.stop()
+    del daemon._environment["EDGE_AGENT_HOME_ASSISTANT__ENABLED"]
+    daemon.start()
+    home.wait_equal(lambda: _ids(home, "pi-test"), before)
+    home.wait_for_state(f"sensor.{TEST}_health", "up")
+
+
 def test_home_assistant_restarted_knows_the_device_as_before(
     home: HomeAssistant, daemon: Daemon, full: dict[str, str], probe: Probe
 ) -> None:
