@@ -14,6 +14,9 @@ from types import ModuleType
 import pytest
 
 _MISSING = "torch"
+_REASON = "needs PyTorch, which this Python is tested without"
+_COMMANDS_THAT_TRAIN = frozenset({"tests/cli/test_forge.py"})
+"""Files whose tests start the command in a process of its own, where this plugin is not."""
 
 
 class _Skipping:
@@ -24,8 +27,14 @@ class _Skipping:
         fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname == _MISSING:
-            pytest.skip("needs PyTorch, which this Python is tested without", allow_module_level=True)
+            pytest.skip(_REASON, allow_module_level=True)
         return None
 
 
 sys.meta_path.append(_Skipping())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.partition("::")[0] in _COMMANDS_THAT_TRAIN:
+            item.add_marker(pytest.mark.skip(reason=_REASON))
