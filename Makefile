@@ -20,9 +20,9 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # program:Debian packages that bring it, joined by +
-TEST_PROGRAMS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl strace:strace shellcheck:shellcheck cc:gcc+libc6-dev
+TEST_PROGRAMS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl strace:strace shellcheck:shellcheck cc:gcc+libc6-dev promtool:prometheus systemd-nspawn:systemd-container debootstrap:debootstrap systemd-analyze:systemd
 
-.PHONY: help demo test check chaos soak fuzz format install-models test-packages clean
+.PHONY: help demo test test-pythons deb check chaos soak fuzz format install-models test-packages clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -47,6 +47,9 @@ soak: $(VENV)/.stamp-dev test-packages ## a million requests, and what they leav
 
 fuzz: $(VENV)/.stamp-dev ## millions of hostile requests (ARGS="--inputs N --seed S")
 	@$(BIN)/python -m tests.fuzz.long $(ARGS)
+
+test-pythons: test-packages ## the tests that are not slow under Python 3.10 to 3.13, where the machine has them
+	@deploy/test-pythons.sh $(ARGS)
 
 format: $(VENV)/.stamp-dev ## put the code into the house's format
 	@$(BIN)/ruff format .

@@ -36,6 +36,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "flatbuffers": ("forge/export/flatbuffer.py", "inference/tflite_metadata.py"),
     "paho": ("link/paho_client.py",),
     "amqtt": ("cli/embedded_broker.py",),
+    "prometheus_client": ("telemetry/metrics_families.py",),
     "psutil": ("service/machine.py",),
     "pydantic_settings": ("settings/sections.py",),
     "structlog": ("log.py",),
@@ -131,7 +132,17 @@ def _tops(modules: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in modules}
 
 
-DAEMON_NEVER = {"typer", "rich", "torch", "matplotlib", "tensorflow", "transformers", "sklearn", "amqtt"}
+DAEMON_NEVER = {
+    "amqtt",
+    "matplotlib",
+    "prometheus_client",
+    "rich",
+    "sklearn",
+    "tensorflow",
+    "torch",
+    "transformers",
+    "typer",
+}
 DAEMON_NEVER_OURS = {f"edge_agent.{part}" for part in ("forge", "fleet", "console", "bench", "cli")}
 
 

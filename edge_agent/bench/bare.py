@@ -11,6 +11,7 @@ from edge_agent.bench.sentences import ids_of_length
 from edge_agent.inference.bundle import read_tokenizer
 from edge_agent.inference.model import Model
 from edge_agent.inference.runtime import Runner
+from edge_agent.inference.variants import model_of
 
 LENGTHS = (8, 16, 32, 64, 128)
 _WARM_UP = 20
@@ -25,7 +26,7 @@ def bare_runner(model: Model) -> Iterator[Runner]:
     """
     tokenizer = read_tokenizer(model.bundle)
     runner = Runner(
-        model.bundle.file(model.variant.file),
+        model_of(model.bundle, model.variant),
         threads=1,
         dynamic_length=model.variant.dynamic_length,
         pad_id=tokenizer.pad_id,

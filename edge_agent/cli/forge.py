@@ -12,6 +12,7 @@ from edge_agent.cli.console import JsonOption, needs_forge, print_json
 from edge_agent.cli.forge_import import import_folder
 from edge_agent.cli.forge_progress import shown_progress
 from edge_agent.cli.forge_report import evaluate, report
+from edge_agent.cli.forge_variant import variant
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def distill(
 app.command("import")(import_folder)
 app.command("evaluate")(evaluate)
 app.command("report")(report)
+app.command("variant")(variant)
 
 
 def _show(result: RunResult, folder: Path, *, as_json: bool) -> None:

@@ -114,7 +114,7 @@ def decode_slots(
         logits: [tokens, tags].
         slot_tags: names of the tags, "O" first, then ``B-<slot>`` and ``I-<slot>``.
     """
-    # As in `decide`: the runtime has just swept the caches, and each NumPy call has to be fetched from memory.
+    # As in `decide`: the runtime has just swept the caches, and each NumPy call comes from memory.
     rows: list[list[float]] = logits.tolist()
     best = [row.index(max(row)) for row in rows]
     runs = _runs(encoding, best, slot_tags, len(text))

@@ -64,6 +64,15 @@ class Topics:
         """Where answers of a model go when the request names no response topic."""
         return f"{self.root}/out/{model}"
 
+    def model(self, name: str) -> str:
+        """How a model is, retained."""
+        return f"{self.root}/model/{name}"
+
+    @property
+    def power(self) -> str:
+        """The power document."""
+        return f"{self.root}/power"
+
     def model_of(self, topic: str) -> str:
         """The model that a topic matched by :attr:`requests` names."""
         return topic[len(self.root) + 4 :]

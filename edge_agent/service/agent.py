@@ -1,17 +1,16 @@
-"""``edge-agentd``: the composition root. It wires settings, models, worker and link, and owns their life.
+"""``edge-agentd``: the composition root. It wires settings, models, worker, sensors and link.
 
 Start: connect while the models load → serve → one canary through every model → ``online`` and ``READY=1``.
 Stop (SIGTERM, SIGINT): take nothing new → answer what is in hand → ``offline`` → disconnect → free the
 models → die of the signal that came. SIGHUP reads the models' folders again. A restart by command stops the
-same way, and the process then begins anew in its place. The main thread waits for events; it wakes by itself
-only for health and for systemd's watchdog, fed by answers and canaries.
+same way, and the process then begins anew in its place. The main thread waits for events and for what its
+timetable holds, and never polls.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import signal
 import sys
@@ -21,18 +20,14 @@ from queue import Empty, SimpleQueue
 from typing import TextIO, cast
 
 from edge_agent import __version__
-from edge_agent.errors import EdgeAgentError
-from edge_agent.link.envelope import Limits
+from edge_agent.errors import EdgeAgentError, SettingsError
+from edge_agent.link.discovery import BIRTH_TOPIC, Facts, ServedModel, is_birth
 from edge_agent.link.protocol import Delivery
 from edge_agent.link.topics import Topics
-from edge_agent.log import configure_log, get_logger
-from edge_agent.service.answering import Rules
-from edge_agent.service.commands.desk import CommandDesk
-from edge_agent.service.commands.diagnostics import Sources
-from edge_agent.service.commands.operations import standard_operations
-from edge_agent.service.commands.policy import Clocks
+from edge_agent.log import configure_log, get_logger, with_priority
+from edge_agent.service.announcer import Announcer
+from edge_agent.service.assembly import make_desk, make_worker
 from edge_agent.service.commands.recent import RecentEvents
-from edge_agent.service.commands.selftest import Parts
 from edge_agent.service.figures import Figures
 from edge_agent.service.heartbeat import FED, Heartbeat
 from edge_agent.service.lasting import LastingStream
@@ -42,22 +37,31 @@ from edge_agent.service.machine import Machine
 from edge_agent.service.models import BundleLoader, Catalogue, Loader, load_catalogue
 from edge_agent.service.notify import Notifier
 from edge_agent.service.premises import Premises
+from edge_agent.service.presence import Presence
 from edge_agent.service.reporter import Reporter
+from edge_agent.service.sensing import Sensing
 from edge_agent.service.signals import RELOADING, STOPPING, captured_signals, die_of
-from edge_agent.service.worker import Worker
-from edge_agent.settings import Settings, load_settings, public_settings, read_password
+from edge_agent.service.timetable import Timetable
+from edge_agent.settings import Settings, load_settings, read_password
+from edge_agent.telemetry.metrics import StageTimes
+from edge_agent.telemetry.metrics_server import MetricsServer, start_metrics
 
 FIRST_CANARY_SECONDS = 20.0
 FINISH_SECONDS = 20.0
 DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
 COMMANDS_SECONDS = 5.0
+SENSORS_SECONDS = 1.0
+_TEND_SECONDS = 2.0
 _LOOK_SECONDS = 0.25
-_EXTEND_MICROSECONDS = 30_000_000
+_EXTENDED = "EXTEND_TIMEOUT_USEC=30000000"
+
+# What wakes the main thread: a signal's number, or one of these.
 _LINK_CHANGED = 0
 _CANARY_CHANGED = -1
 RESTARTING = -2
-_TOPIC_AND_PROPERTIES_BYTES = 1024
+_BOARD_CHANGED = -3
+_HOME_ASSISTANT_CAME = -4
 
 
 class Agent:
@@ -89,17 +93,32 @@ class Agent:
         self._topics = Topics(settings.mqtt.base_topic, settings.device.id)
         self._machine = machine or Machine()
         self._notifier = notifier or Notifier()
-        self._figures = Figures()
         self._log = get_logger()
         self._events: SimpleQueue[int] = SimpleQueue()
         self._catalogue: Catalogue = {}
-        self._router = router_of(settings)
-        self._premises = Premises(settings, self._router.filters.wait, self._figures)
-        self._loader = GuardedLoader(
-            loader or BundleLoader(settings.inference.threads), self._premises.loading
+        self._stage_times = StageTimes()
+        self._figures = Figures(stage_times=self._stage_times if settings.metrics.enabled else None)
+        router = router_of(settings)
+        self._premises = Premises(settings, router.filters.wait, self._figures)
+        self._given_loader = loader
+        self._threads = settings.inference.threads
+        self._link = Links(settings, password, router, self, self._premises.subscribed.before)
+        self._sensing = Sensing(
+            settings,
+            activity=lambda: self._figures.answered,
+            cpu_times=self._machine.cpu_times,
+            on_change=lambda: self._events.put(_BOARD_CHANGED),
         )
-        self._link = Links(settings, password, self._router, self, self._premises.subscribed.before)
-        self._worker = self._make_worker()
+        self._worker = make_worker(
+            settings,
+            self._link,
+            router,
+            self._figures,
+            self._machine,
+            self._premises,
+            self._sensing,
+            on_fault=lambda: self._events.put(_CANARY_CHANGED),
+        )
         self._heartbeat = Heartbeat(
             self._worker,
             self._figures,
@@ -114,10 +133,42 @@ class Agent:
             self._figures,
             self._link,
             self._worker,
-            faults=lambda: self._premises.faults,
-            pulse_seconds=self._heartbeat.seconds,
+            self._sensing,
+            faults=self._faults,
+            beat_seconds=self._heartbeat.seconds,
+            stage_times=self._stage_times,
         )
-        self._desk = self._make_desk(recent or RecentEvents())
+        self._desk = make_desk(
+            settings,
+            self._link,
+            self._topics,
+            premises=self._premises,
+            machine=self._machine,
+            figures=self._figures,
+            worker=self._worker,
+            reporter=self._reporter,
+            recent=recent or RecentEvents(),
+            catalogue=lambda: self._catalogue,
+            request_restart=lambda: self._events.put(RESTARTING),
+        )
+        self._announcer = Announcer(
+            self._link,
+            self._topics,
+            self._reporter,
+            self._sensing,
+            catalogue=lambda: self._catalogue,
+            operations=lambda: self._desk.operations,
+        )
+        self._presence = Presence(
+            self._premises.places.state,
+            settings.home_assistant.discovery_prefix,
+            self._home_assistant_facts,
+            self._link.announce,
+            is_connected=lambda: self._link.status().connected_seconds is not None,
+        )
+        self._metrics: MetricsServer | None = None
+        self._metrics_fault: str | None = None
+        self._timetable = Timetable()
 
     def run(self) -> int:
         """Serves until a signal says stop.
@@ -134,11 +185,16 @@ class Agent:
     # Receiver of the link, in its thread
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Queues a request, or a command."""
-        if self._desk.takes(delivery.message.topic):
+        """Queues a request, or a command; hears Home Assistant start."""
+        message = delivery.message
+        if self._desk.takes(message.topic):
             self._desk.on_delivery(delivery)
-            return
-        self._worker.accept(delivery, held_back=self._link.holds_back(delivery))
+        elif message.topic == BIRTH_TOPIC and self._settings.home_assistant.enabled:
+            if is_birth(message.topic, message.payload):
+                self._events.put(_HOME_ASSISTANT_CAME)
+            self._link.settle(delivery)
+        else:
+            self._worker.accept(delivery, held_back=self._link.holds_back(delivery))
 
     def on_link_change(self) -> None:
         """Wakes the main thread, which tells it in ``health``."""
@@ -148,44 +204,68 @@ class Agent:
 
     def _start(self) -> None:
         self._log.info("agent.starting", version=__version__, device=self._settings.device.id)
-        self._notifier.send("STATUS=loading models", f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}")
+        self._notifier.send("STATUS=loading models", _EXTENDED)
         self._link.start()
         self._catalogue = self._load({})
         self._worker.swap(self._catalogue)
         self._worker.start()
+        self._sensing.start()
         self._await_canary()
+        self._open_metrics()
         self._desk.start()  # commands wait until there is something to test and to tell of
-        self._tell_info()
-        self._tell_health()
+        self._announcer.tell_identity()
+        self._announcer.tell_health()
+        self._presence.note_change(time.monotonic())
         self._link.announce(self._topics.status, b"online")
         _freeze_garbage()
-        self._notifier.send("READY=1", self._status_line())
+        self._notifier.send("READY=1", self._announcer.status_line())
         self._log.info(
             "agent.ready", models=sorted(self._catalogue), seconds=round(self._reporter.age_seconds, 3)
         )
 
     def _serve(self) -> int:
-        self._heartbeat.begin(time.monotonic())
-        next_health = time.monotonic() + self._settings.health.interval_seconds
+        self._heartbeat.begin()
+        self._fill_timetable(time.monotonic())
         while True:
-            event = self._next_event(min(next_health, self._heartbeat.due))
+            due = self._presence.due
+            event = self._next_event(self._timetable.due if due is None else min(due, self._timetable.due))
             now = time.monotonic()
-            if now >= self._heartbeat.due:
-                self._heartbeat.beat(now)
-            if event == RELOADING:
-                self._reload()
-            elif event == _LINK_CHANGED and self._link.status().connected_seconds is not None:
-                self._premises.subscribed.came_up()
-            elif event is not None and (event > 0 or event == RESTARTING):
+            self._timetable.run(now)
+            if self._presence.due is not None and now >= self._presence.due:
+                self._presence.tell()
+            if event is None:
+                continue
+            if event == RESTARTING or (event > 0 and event != RELOADING):
                 return event
-            if event is not None or now >= next_health:
-                self._tell_health()
-                next_health = time.monotonic() + self._settings.health.interval_seconds
+            self._react(event, now)
+            self._tell_health()
+            self._timetable.put_off(self._tell_health, now)
+
+    def _fill_timetable(self, now: float) -> None:
+        self._timetable.every(self._heartbeat.seconds, self._heartbeat.beat, now=now)
+        self._timetable.every(self._settings.health.interval_seconds, self._tell_health, now=now)
+        if self._settings.telemetry.enabled:
+            self._timetable.every(self._settings.telemetry.interval_seconds, self._tell_power, now=now)
+            self._timetable.every(_TEND_SECONDS, self._tend_sensors, now=now)
+
+    def _react(self, event: int, now: float) -> None:
+        if event == RELOADING:
+            self._reload(self._catalogue)
+        elif event == _HOME_ASSISTANT_CAME:
+            self._presence.note_birth(now)
+        elif event == _BOARD_CHANGED:
+            self._ease()
+            self._announcer.tell_identity()
+            self._announcer.tell_power()
+            self._presence.note_change(now)
+        elif event == _LINK_CHANGED and self._link.status().connected_seconds is not None:
+            self._premises.subscribed.came_up()
+            self._presence.note_change(now)
 
     def _stop(self, number: int) -> None:
         if number == RESTARTING:
             self._log.info("agent.restarting")
-            self._notifier.send("STATUS=restarting", f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}", FED)
+            self._notifier.send("STATUS=restarting", _EXTENDED, FED)
         else:
             self._log.info("agent.stopping", signal=signal.Signals(number).name)
             self._notifier.send("STOPPING=1")
@@ -196,6 +276,9 @@ class Agent:
             self._notifier.send(FED)
         drained = self._link.drain(DRAIN_SECONDS)
         self._link.leave((self._topics.status, b"offline"), LEAVE_SECONDS)
+        self._sensing.stop(SENSORS_SECONDS)
+        if self._metrics is not None:
+            self._metrics.stop()
         if finished:
             self._premises.guard.close()
             for entry in self._catalogue.values():
@@ -203,10 +286,11 @@ class Agent:
                     entry.served.model.close()
         self._log.info("agent.stopped", finished=finished, drained=drained)
 
-    def _reload(self) -> None:
+    def _reload(self, current: Catalogue) -> None:
+        """Serves what is in the models' folders now; what is unchanged in ``current`` stays as it is."""
         self._notifier.send("STATUS=loading models")
         before = self._catalogue
-        self._catalogue = self._load(before)
+        self._catalogue = self._load(current)
         kept = {id(entry.served) for entry in self._catalogue.values()}
         retired = tuple(
             entry.served.model
@@ -215,9 +299,10 @@ class Agent:
         )
         self._worker.swap(self._catalogue, retired)
         self._await_canary()
-        self._tell_info()
+        self._announcer.tell_identity()
+        self._presence.note_change(time.monotonic())
         _freeze_garbage()
-        self._notifier.send(self._status_line())
+        self._notifier.send(self._announcer.status_line())
         self._log.info("agent.reloaded", models=sorted(self._catalogue))
 
     # Small steps
@@ -236,12 +321,13 @@ class Agent:
             return None
 
     def _load(self, current: Catalogue) -> Catalogue:
+        loader = self._given_loader or BundleLoader(self._threads)
         return load_catalogue(
             self._settings.models.directories,
-            self._loader,
+            GuardedLoader(loader, self._premises.loading),
             current,
             # Its golden sentences were answered, or it was found wanting: that is work, too.
-            on_loaded=lambda: self._notifier.send(f"EXTEND_TIMEOUT_USEC={_EXTEND_MICROSECONDS}", FED),
+            on_loaded=lambda: self._notifier.send(_EXTENDED, FED),
         )
 
     def _await_canary(self) -> None:
@@ -258,70 +344,61 @@ class Agent:
         self._figures.note_error("worker.hangs")
         self._log.error("agent.hanging", seconds=round(self._worker.busy_seconds, 1))
 
-    def _status_line(self) -> str:
-        serving = [f"{e.name} {e.served.version}" for e in self._catalogue.values() if e.served]
-        return f"STATUS=serving {', '.join(serving)}" if serving else "STATUS=no model can be served"
+    def _ease(self) -> None:
+        """Asks less of a board that is strained, and as much as ever of one that is well."""
+        power, usual = self._settings.power, self._settings.limits.requests_per_second
+        strained = self._sensing.is_strained
+        less = power.strained_requests_per_second
+        self._worker.limit(min(less, usual or less) if strained and less else usual)
+        threads = power.strained_threads if strained else 0
+        threads = threads or self._settings.inference.threads
+        if threads != self._threads:
+            self._threads = threads
+            self._reload({})
 
-    def _tell_info(self) -> None:
-        self._link.announce(self._topics.info, self._reporter.info(self._catalogue, self._desk.operations))
+    def _open_metrics(self) -> None:
+        if not self._settings.metrics.enabled:
+            return
+        try:
+            self._metrics = start_metrics(self._settings.metrics, self._reporter.metrics)
+        except SettingsError as error:
+            self._metrics_fault = str(error)
+            self._log.error("metrics.unavailable", reason=str(error), hint=error.hint)
 
-    def _tell_health(self) -> None:
-        self._link.announce(self._topics.health, self._reporter.health(self._catalogue))
+    def _faults(self) -> list[str]:
+        """What is broken that the daemon goes on without, in words."""
+        others = (self._metrics_fault, self._presence.fault)
+        return [*self._premises.faults, *(fault for fault in others if fault is not None)]
 
-    def _make_worker(self) -> Worker:
-        settings = self._settings
-        return Worker(
-            self._link,
-            self._router,
-            Rules(
-                limits=Limits(settings.inference.max_text_bytes, settings.limits.json_depth),
-                queue_size=settings.inference.queue_size,
-                requests_per_second=settings.limits.requests_per_second,
-                burst=settings.limits.burst,
-                echo_text=settings.privacy.echo_text,
-                log_text=settings.privacy.log_text,
-                log_requests=settings.log.level == "debug",
-            ),
-            self._figures,
-            clock_synced=self._machine.clock_synced,
-            guard=self._premises.guard,
-            on_fault=lambda: self._events.put(_CANARY_CHANGED),
+    def _home_assistant_facts(self) -> Facts | None:
+        wanted = self._settings.home_assistant
+        if not wanted.enabled:
+            return None
+        return Facts(
+            topics=self._topics,
+            agent_version=__version__,
+            board=self._machine.board(),
+            name=wanted.device_name,
+            area=wanted.area,
+            models=[
+                ServedModel(name, entry.served.task.value)
+                for name, entry in self._catalogue.items()
+                if entry.served is not None
+            ],
+            sensors=self._sensing.offered(),
+            operations=self._desk.operations,
+            last_answer=wanted.last_answer,
+            telemetry_interval_seconds=self._settings.telemetry.interval_seconds,
         )
 
-    def _make_desk(self, recent: RecentEvents) -> CommandDesk:
-        operations = standard_operations(
-            Parts(
-                singer=self._worker,
-                models=lambda: {entry.name: entry.fault for entry in self._catalogue.values()},
-                sentences=self._longest_golden,
-                link=self._link.status,
-                clock_synced=self._machine.clock_synced,
-                state=self._premises.places.state,
-            ),
-            Sources(
-                settings=lambda: public_settings(self._settings),
-                health=lambda: json.loads(self._reporter.last_health),
-                identity=lambda: json.loads(self._reporter.info(self._catalogue)),
-                events=recent,
-            ),
-            request_restart=lambda: self._events.put(RESTARTING),
-            most_bytes=self._most_command_bytes,
-        )
-        return CommandDesk(
-            self._link,
-            self._topics,
-            self._premises.record,
-            operations,
-            Clocks(is_synced=self._machine.clock_synced),
-            count_drop=self._figures.count_drop,
-            most_bytes=self._most_command_bytes,
-        )
+    def _tell_health(self, _: float = 0.0) -> None:
+        self._announcer.tell_health()
 
-    def _most_command_bytes(self) -> int:
-        return self._link.max_packet_bytes - _TOPIC_AND_PROPERTIES_BYTES
+    def _tell_power(self, _: float) -> None:
+        self._announcer.tell_power()
 
-    def _longest_golden(self) -> int:
-        return max((len(e.served.canaries) for e in self._catalogue.values() if e.served), default=0)
+    def _tend_sensors(self, _: float) -> None:
+        self._sensing.tend()
 
 
 def _freeze_garbage() -> None:
@@ -356,9 +433,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _complain(error: EdgeAgentError) -> int:
-    sys.stderr.write(f"edge-agentd: {error}\n")
-    if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+    hint = f"hint: {error.hint}\n" if error.hint else ""
+    sys.stderr.write(with_priority("error", f"edge-agentd: {error}\n{hint}", sys.stderr))
     return error.exit_code
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
+from edge_agent.telemetry.metrics import StageTimes
+
 WINDOW = 1024
 
 
@@ -64,17 +66,33 @@ class Snapshot:
     last_error: LastError | None
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted since the start; ``last_ok`` by model, in seconds since the epoch."""
+
+    answered: int
+    errors: dict[str, int]
+    dropped: dict[str, int]
+    last_ok: dict[str, float]
+
+
 class Figures:
     """Counts answers, errors and drops.
 
     Args:
+        stage_times: hears of each answer's stages, too.
         clock: monotonic seconds.
         wall: seconds since the epoch.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        *,
+        stage_times: StageTimes | None = None,
     ) -> None:
+        self._stage_times = stage_times
         self._clock = clock
         self._wall = wall
         self._lock = Lock()
@@ -98,6 +116,8 @@ class Figures:
             self._answered += 1
             self._latencies.append(stages)
             self._last_ok[model] = now
+        if self._stage_times is not None:
+            self._stage_times.observe(*stages)
 
     def count_error(self, code: str) -> None:
         """A request was answered with an error."""
@@ -123,6 +143,17 @@ class Figures:
         """Seconds since this model last answered rightly, None when it never did."""
         last = self._last_ok.get(model)
         return None if last is None else self._clock() - last
+
+    def counts(self, also_dropped: Mapping[str, int] | None = None) -> Counts:
+        """What was counted so far, with drops that others counted; from any thread."""
+        with self._lock:
+            lag = self._wall() - self._clock()
+            return Counts(
+                answered=self._answered,
+                errors=dict(self._errors),
+                dropped=dict(self._dropped + Counter(also_dropped or {})),
+                last_ok={model: moment + lag for model, moment in self._last_ok.items()},
+            )
 
     def snapshot(self, also_dropped: Mapping[str, int] | None = None) -> Snapshot:
         """The figures now, with drops that others counted; the rate is that since the snapshot before."""

@@ -7,7 +7,7 @@ takes our answers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -16,7 +16,7 @@ from edge_agent.link.expiry import rfc3339
 from edge_agent.link.protocol import LinkStatus
 from edge_agent.service.figures import Snapshot
 from edge_agent.service.machine import Load
-from edge_agent.service.models import Catalogue
+from edge_agent.service.models import Catalogue, Entry
 
 MAX_HEALTH_BYTES = 4096
 PROTOCOL_VERSION = 1
@@ -50,6 +50,7 @@ class Facts:
         stuck_after_seconds: a worker that is at one thing for so long hangs.
         worker_busy_seconds: how long it has been at what it does now.
         sampler_age_seconds: since the sensors were last looked at; None where nobody looks.
+        temperature_c: °C of the processor; None is unknown.
     """
 
     catalogue: Catalogue
@@ -61,6 +62,7 @@ class Facts:
     stuck_after_seconds: float
     worker_busy_seconds: float
     sampler_age_seconds: float | None
+    temperature_c: float | None
     queue: int
     link: LinkStatus
     load: Load
@@ -161,7 +163,7 @@ def _document(facts: Facts, status: Status, reasons: list[str]) -> dict[str, Any
             "memory_rss_mb": load.memory_rss_mb,
             "memory_available_mb": load.memory_available_mb,
             "disk_free_mb": load.disk_free_mb,
-            "temperature_c": load.temperature_c,
+            "temperature_c": facts.temperature_c,
         },
         "last_error": None if last is None else {"event": last.event, "time": rfc3339(last.time)},
     }
@@ -188,6 +190,22 @@ class Identity:
     board: str
     os: str
     settings: Mapping[str, Any]
+    sensors: Mapping[str, Any] = field(default_factory=dict)
+
+
+def render_model(entry: Entry) -> bytes:
+    """The document ``model/<name>``: what serves, in the words of Home Assistant's update entity."""
+    version = entry.served.version if entry.served else None
+    return encode_json(
+        {
+            "installed_version": version,
+            "latest_version": version,
+            "in_progress": False,
+            "update_percentage": None,
+            "state": "kept" if entry.served else "failed",
+            "reason": None if entry.fault is None else _cut(entry.fault),
+        }
+    )
 
 
 def render_info(identity: Identity, catalogue: Catalogue, operations: Sequence[str]) -> bytes:
@@ -211,6 +229,7 @@ def render_info(identity: Identity, catalogue: Catalogue, operations: Sequence[s
                 if entry.served is not None
             },
             "operations": list(operations),
+            "sensors": identity.sensors,
             "settings": identity.settings,
         }
     )

@@ -52,33 +52,30 @@ class Heartbeat:
         self._number = 0
         self._canary: Event | None = None
         self._answered = 0
-        self.due = 0.0
 
-    def begin(self, now: float) -> None:
-        """The first canary; beats are due from now on."""
+    def begin(self) -> None:
+        """The first canary; the first beat is due :attr:`seconds` later."""
         self._canary = self.sing()
         self._answered = self._figures.answered
-        self.due = now + self.seconds
 
     def sing(self) -> Event:
         """Sends the next canary through the worker; set when it came back."""
         self._number += 1
         return self._worker.canary(self._number - 1)
 
-    def beat(self, now: float) -> None:
+    def beat(self, late_seconds: float) -> None:
         """Feeds the watchdog if there was work, and sends the next canary if the last one came back.
 
         Args:
-            now: monotonic seconds. A beat that comes late means that the whole process stood still (stopped,
-                or its machine asleep), so nothing is held against the worker.
+            late_seconds: since it was due. If that is long, the whole process stood still (stopped, or its
+                machine asleep), so nothing is held against the worker.
         """
         assert self._canary is not None
         answered = self._figures.answered
         if self._canary.is_set() or answered != self._answered:
             self._notifier.send(FED)
-        elif self._is_stuck() and now - self.due < _PUNCTUAL_SECONDS:
+        elif self._is_stuck() and late_seconds < _PUNCTUAL_SECONDS:
             self._on_hang()
         self._answered = answered
         if self._canary.is_set():
             self._canary = self.sing()
-        self.due = now + self.seconds

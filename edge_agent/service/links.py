@@ -13,6 +13,7 @@ from functools import partial
 from edge_agent.errors import SettingsError
 from edge_agent.link.address import BrokerAddress
 from edge_agent.link.client import Link
+from edge_agent.link.discovery import BIRTH_TOPIC
 from edge_agent.link.policy import LinkPolicy
 from edge_agent.link.protocol import (
     MQTT_5,
@@ -71,7 +72,7 @@ class Links:
         )
         self._main = link(
             options=options,
-            subscriptions=(*filters.wait, *_commands(topics)),
+            subscriptions=(*filters.wait, *_commands(topics), *_births(settings)),
             canary=topics.canary,
             given_up=tuple(one for one in before if one not in filters.wait),
         )
@@ -168,6 +169,13 @@ class Links:
         self._main.leave(last_words, timeout_seconds)
 
 
+def _births(settings: Settings) -> tuple[Subscription, ...]:
+    """Where Home Assistant says that it has started; what it said before we came is no news."""
+    if not settings.home_assistant.enabled:
+        return ()
+    return (Subscription(BIRTH_TOPIC, retained=Retained.NEVER),)
+
+
 def _policy(settings: Settings) -> LinkPolicy:
     """The link proves itself as often as health is told, so that health is true within two intervals."""
     interval = max(1.0, settings.health.interval_seconds)
@@ -207,6 +215,10 @@ def router_of(settings: Settings) -> Router:
         for route in settings.route
     ]
     try:
-        return Router(Topics(settings.mqtt.base_topic, settings.device.id), routes)
+        return Router(
+            Topics(settings.mqtt.base_topic, settings.device.id),
+            routes,
+            discovery_prefix=settings.home_assistant.discovery_prefix,
+        )
     except ValueError as error:
         raise SettingsError(f"settings: {error}", hint="docs/protocol.md, section Routes") from error

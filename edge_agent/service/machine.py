@@ -24,7 +24,16 @@ class Load:
     memory_rss_mb: float | None
     memory_available_mb: float | None
     disk_free_mb: float | None
-    temperature_c: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the daemon has taken so far and what is left, in seconds of the processor and in bytes."""
+
+    cpu_seconds: float
+    memory_resident_bytes: float
+    memory_available_bytes: float
+    disk_free_bytes: float | None
 
 
 class Machine:
@@ -81,26 +90,41 @@ class Machine:
         import psutil  # 30 ms that the way to `online` need not wait for
 
         cpu = psutil.cpu_percent(None)
+        free = self._disk_free_bytes()
         first, self._measured_cpu = not self._measured_cpu, True
         return Load(
             cpu_percent=None if first else cpu,
             memory_rss_mb=_megabytes(psutil.Process().memory_info().rss),
             memory_available_mb=_megabytes(psutil.virtual_memory().available),
-            disk_free_mb=self._disk_free_mb(),
-            temperature_c=self._temperature(),
+            disk_free_mb=None if free is None else _megabytes(free),
         )
 
-    def _disk_free_mb(self) -> float | None:
-        try:
-            return _megabytes(shutil.disk_usage(self._root).free)
-        except OSError:
-            return None
+    def usage(self) -> Usage:
+        """What was taken so far; unlike :meth:`load` from any thread."""
+        import psutil
 
-    def _temperature(self) -> float | None:
-        found = self._line("sys/class/thermal/thermal_zone0/temp")
+        process = psutil.Process()
+        times = process.cpu_times()
+        return Usage(
+            cpu_seconds=times.user + times.system,
+            memory_resident_bytes=process.memory_info().rss,
+            memory_available_bytes=psutil.virtual_memory().available,
+            disk_free_bytes=self._disk_free_bytes(),
+        )
+
+    def cpu_times(self) -> tuple[float, float]:
+        """Seconds that all processors together were idle, and seconds in all, since boot."""
+        import psutil
+
+        times = psutil.cpu_times()
+        # proc(5): guest time stands in user time already.
+        total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+        return times.idle + getattr(times, "iowait", 0.0), total
+
+    def _disk_free_bytes(self) -> float | None:
         try:
-            return None if found is None else round(int(found) / 1000, 1)
-        except ValueError:
+            return shutil.disk_usage(self._root).free
+        except OSError:
             return None
 
     def _line(self, name: str) -> str | None:
@@ -124,5 +148,5 @@ def kernel_clock_synced() -> bool:
     return 0 <= state < _TIME_ERROR
 
 
-def _megabytes(size: int) -> float:
+def _megabytes(size: float) -> float:
     return round(size / 1e6, 1)

@@ -52,10 +52,11 @@ class Worker:
         clock_synced: whether a sender's clock can be compared with ours.
         guard: keeps requests that crash the runtime from coming back; None for no such guard.
         on_fault: called when a canary begins or ceases to fail; from the worker's thread.
+        on_begin: called before requests are answered; cheap.
         power_ok: whether the supply held between two moments of the monotonic clock; None is unknown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         replies: Replies,
         router: Router,
@@ -65,6 +66,7 @@ class Worker:
         clock_synced: Callable[[], bool],
         guard: PoisonGuard | None = None,
         on_fault: Callable[[], None] = lambda: None,
+        on_begin: Callable[[], None] = lambda: None,
         power_ok: Callable[[float, float], bool | None] = lambda *_: None,
     ) -> None:
         self._replies = replies
@@ -77,6 +79,7 @@ class Worker:
         self._limiter: RateLimiter | None = None
         self.limit(rules.requests_per_second)
         self._on_fault = on_fault
+        self._on_begin = on_begin
         self._queue: SimpleQueue[Delivery | _Swap | _Canary | _Stop] = SimpleQueue()
         self._ordered = 0  # what is in the queue and no request: put by the main thread and by commands …
         self._obeyed = 0  # … taken by the worker
@@ -192,6 +195,7 @@ class Worker:
         Returns:
             The order that stood behind them, to be obeyed now.
         """
+        self._on_begin()
         if self._queue.empty():
             self._answering.answer_all([first])
             return None

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -85,7 +85,7 @@ def _known_keys() -> dict[str, None]:
 
 def _section_type(annotation: Any) -> type[BaseModel]:
     """The model of a section; of one that may stand several times, the model of its items."""
-    section = annotation if isinstance(annotation, type) else get_args(annotation)[0]
+    section = annotation if get_origin(annotation) is None else get_args(annotation)[0]
     assert isinstance(section, type)
     assert issubclass(section, BaseModel)
     return section
@@ -93,7 +93,7 @@ def _section_type(annotation: Any) -> type[BaseModel]:
 
 def may_repeat(section: str) -> bool:
     """Whether a section is written ``[[section]]`` and may stand several times."""
-    return not isinstance(Settings.model_fields[section].annotation, type)
+    return get_origin(Settings.model_fields[section].annotation) is not None
 
 
 def _read_toml(path: Path | str | None) -> dict[str, Any]:

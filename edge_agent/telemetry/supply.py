@@ -7,15 +7,14 @@ from dataclasses import fields
 
 from edge_agent.telemetry.reading import SupplyReading
 
-_FLAGS = tuple(
-    field.name for field in fields(SupplyReading) if field.name not in ("supply_v", "supply_max_ma")
-)
+_VALUES = ("supply_v", "supply_a", "supply_max_ma")
+_FLAGS = tuple(field.name for field in fields(SupplyReading) if field.name not in _VALUES)
 
 
 def merge_supply(readings: Sequence[SupplyReading]) -> SupplyReading:
     """One reading of all: true where one says so, false where one denies it, else unknown.
 
-    Volts and milliamperes are those of the first that knows them.
+    Volts and amperes are those of the first that knows them.
     """
     if len(readings) == 1:
         return readings[0]
@@ -23,6 +22,7 @@ def merge_supply(readings: Sequence[SupplyReading]) -> SupplyReading:
     return SupplyReading(
         **flags,
         supply_v=next((r.supply_v for r in readings if r.supply_v is not None), None),
+        supply_a=next((r.supply_a for r in readings if r.supply_a is not None), None),
         supply_max_ma=next((r.supply_max_ma for r in readings if r.supply_max_ma is not None), None),
     )
 

@@ -41,7 +41,8 @@ FACTS = Facts(
     sampler_age_seconds=4.04,
     queue=0,
     link=LinkStatus(4200.5, 2, 5, True, None),
-    load=Load(7.0, 82.4, 301.0, 5120.0, 51.2),
+    temperature_c=51.2,
+    load=Load(7.0, 82.4, 301.0, 5120.0),
     now=1795410000.0,
     clock_synced=True,
     boot_id="b",
@@ -164,7 +165,8 @@ def test_health_stays_small_whatever_goes_wrong() -> None:
 def test_what_is_unknown_is_null() -> None:
     facts = replace(
         FACTS,
-        load=Load(None, None, None, None, None),
+        load=Load(None, None, None, None),
+        temperature_c=None,
         boot_id=None,
         figures=Snapshot(0, 0.0, {}, {}, {}, {}, None),
     )
@@ -190,5 +192,6 @@ def test_info_is_as_the_protocol_shows_it() -> None:
             "home": {"version": "1.0.0", "task": "intent", "languages": ["en"], "digest": "sha256:1.0.0"}
         },
         "operations": ["restart", "self-test"],
+        "sensors": {},
         "settings": {"a": {"b": 1}},
     }

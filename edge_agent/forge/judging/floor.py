@@ -4,10 +4,10 @@ Words and pairs of words, and 2 to 5 characters within words, weighted by TF-IDF
 linear support vector machine, one against the rest (Joachims 1998; Wang and Manning 2012 on how strong such
 baselines are). What it costs is seconds; a model that does not beat it is not worth its milliseconds.
 
-It reads what the models read: words and marks, without case and spaces. WordPiece drops these before a model sees
-a text, and a corpus may betray its labels by them: in XED the neutral lines are spaced as people write, the others
-as a tokenizer left them, and a classifier that sees the spaces is right in 86 % of the English dev lines, one that
-does not in 67 % (decision 0012).
+It reads what the models read: words and marks, without case and spaces. WordPiece drops these before a model
+sees a text, and a corpus may betray its labels by them: in XED the neutral lines are spaced as people write,
+the others as a tokenizer left them, and a classifier that sees the spaces is right in 86 % of the English dev
+lines, one that does not in 67 % (decision 0012).
 """
 
 from __future__ import annotations

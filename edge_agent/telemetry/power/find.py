@@ -28,7 +28,7 @@ from edge_agent.telemetry.sysfs import Tree
 
 NO_MAILBOX = (
     "firmware: this Raspberry Pi shows neither /dev/vcio_gencmd nor /dev/vcio, so its throttling, and the "
-    "rails of a Pi 5, are unknown. PrivateDevices= in the unit would hide them."
+    "rails of a Pi 5, are unknown. PrivateDevices= in the unit would hide them, without BindPaths= for them."
 )
 
 

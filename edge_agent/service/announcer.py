@@ -1,0 +1,73 @@
+"""Tells the broker, and systemd, how the device is: the documents of PROTOCOL §1 that are the agent's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edge_agent.link.topics import Topics
+from edge_agent.service.health import render_model
+from edge_agent.service.links import Links
+from edge_agent.service.models import Catalogue
+from edge_agent.service.reporter import Reporter
+from edge_agent.service.sensing import Sensing
+
+
+class Announcer:
+    """For the main thread.
+
+    Args:
+        link: to the broker.
+        topics: of the device.
+        reporter: makes ``health`` and ``info``.
+        sensing: makes ``power``.
+        catalogue: what is served now.
+        operations: names of the commands that the device knows.
+    """
+
+    def __init__(
+        self,
+        link: Links,
+        topics: Topics,
+        reporter: Reporter,
+        sensing: Sensing,
+        catalogue: Callable[[], Catalogue],
+        operations: Callable[[], Sequence[str]],
+    ) -> None:
+        self._link = link
+        self._topics = topics
+        self._reporter = reporter
+        self._sensing = sensing
+        self._catalogue = catalogue
+        self._operations = operations
+        self._told: set[str] = set()
+
+    def tell_health(self) -> None:
+        """``health``, retained."""
+        self._link.announce(self._topics.health, self._reporter.health(self._catalogue()))
+
+    def tell_identity(self) -> None:
+        """``info`` and each ``model/<name>``, retained; what is not there any more is cleared."""
+        catalogue = self._catalogue()
+        self._link.announce(self._topics.info, self._reporter.info(catalogue, self._operations()))
+        named = {name for name in catalogue if _is_topic_level(name)}
+        for name in named:
+            self._link.announce(self._topics.model(name), render_model(catalogue[name]))
+        for name in self._told - named:
+            self._link.announce(self._topics.model(name), b"")
+        self._told = named
+
+    def tell_power(self) -> None:
+        """``power``, at QoS 0: what is late is worthless."""
+        payload = self._sensing.power()
+        if payload is not None:
+            self._link.publish_once(self._topics.power, payload)
+
+    def status_line(self) -> str:
+        """One line for systemd."""
+        serving = [f"{e.name} {e.served.version}" for e in self._catalogue().values() if e.served]
+        return f"STATUS=serving {', '.join(serving)}" if serving else "STATUS=no model can be served"
+
+
+def _is_topic_level(name: str) -> bool:
+    """A broken bundle goes by its folder's name, which may be anything."""
+    return not any(mark in name for mark in "/+#\0")

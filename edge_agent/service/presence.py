@@ -1,0 +1,104 @@
+"""The device in Home Assistant: announced, kept true, and taken back when it is switched off.
+
+What was announced stands in a file before it is published, so that a later life, or other settings, can take
+back what is no more. Where it was never announced, nothing is published, and nothing of Home Assistant's is
+touched.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.files import write_atomic
+from edge_agent.link.discovery import Announced, Facts, announced_from, birth_delay_seconds, plan
+from edge_agent.log import get_logger
+
+FILE_NAME = "home-assistant.json"
+_PRIVATE = 0o600
+_SETTLE_SECONDS = 1.0
+_LARGEST_BYTES = 65_536
+
+
+class Presence:
+    """Of the main thread; times by its monotonic clock.
+
+    Args:
+        folder: the device's state directory.
+        prefix: Home Assistant's discovery prefix.
+        facts: what is so; None when the device is not to be found.
+        announce: publishes a retained message now and on every later connection.
+        is_connected: whether what is published now goes out now.
+        fraction: random numbers in [0, 1).
+
+    Attributes:
+        due: when :meth:`tell` is to be called; None for not.
+        fault: what is wrong, in words; or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prefix: str,
+        facts: Callable[[], Facts | None],
+        announce: Callable[[str, bytes], None],
+        *,
+        is_connected: Callable[[], bool],
+        fraction: Callable[[], float] | None = None,
+    ) -> None:
+        self._path = folder / FILE_NAME
+        self._prefix = prefix
+        self._facts = facts
+        self._announce = announce
+        self._is_connected = is_connected
+        self._fraction = fraction or random.SystemRandom().random
+        self._log = get_logger()
+        self._before = self._read()
+        self.due: float | None = None
+        self.fault: str | None = None
+
+    def note_change(self, now: float) -> None:
+        """Facts may have changed. They are told once settled: Home Assistant drops what comes too soon."""
+        self.due = now + _SETTLE_SECONDS
+
+    def note_birth(self, now: float) -> None:
+        """Home Assistant has started, and with it a house full of devices tells of itself."""
+        self.due = now + birth_delay_seconds(self._fraction())
+
+    def tell(self) -> None:
+        """Publishes what is so, and takes back what is no more."""
+        self.due = None
+        self.fault = None
+        found = plan(self._prefix, self._facts(), self._before)
+        if found.announced is not None and found.announced != self._before:
+            self._remember(found.announced)
+        for topic, payload in found.messages:
+            self._announce(topic, payload)
+        if found.announced is None and self._before is not None and self._is_connected():
+            self._forget()
+        if found.left_out:
+            self.fault = f"Home Assistant is not told of {len(found.left_out)} entities: too many models"
+
+    def _remember(self, announced: Announced) -> None:
+        self._before = announced
+        try:
+            write_atomic(self._path, announced.to_bytes(), mode=_PRIVATE)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self.fault = f"what Home Assistant was told cannot be noted in {self._path}: {reason}"
+            self._log.warning("home_assistant.unrecorded", reason=reason)
+
+    def _forget(self) -> None:
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.warning("home_assistant.unrecorded", reason=error.strerror or type(error).__name__)
+        self._before = None
+
+    def _read(self) -> Announced | None:
+        try:
+            with self._path.open("rb") as file:
+                return announced_from(file.read(_LARGEST_BYTES))
+        except OSError:
+            return None
