@@ -54,7 +54,7 @@ EVENT_BURST = 50
 """How often events of one name are, whatever their identities: a peer may choose what is in a reason."""
 WINDOW_SECONDS = 60.0
 _MOST_WINDOWS = 512
-_IDENTITY = ("name", "model", "operation", "code", "error", "reason")
+_IDENTITY = ("name", "model", "sensor", "operation", "code", "error", "what", "reason")
 _LONGEST_IDENTITY = 120
 _NUMBER = re.compile(r"\d+")
 

@@ -40,7 +40,7 @@ REMEDIES = (
         "A model answers wrongly",
     ),
     Remedy(
-        r"^model .*no right answer lately|stuck|does not return|hangs",
+        r"^model .*no right answer lately|^the worker|^canary|does not return",
         "the worker is slow or stuck, and systemd restarts it by itself: journalctl -u edge-agent -e",
         "The worker is stuck",
     ),
@@ -96,16 +96,21 @@ REMEDIES = (
         "Battery low",
     ),
     Remedy(
-        r"^(thermal|firmware|pmic|rpi_volt|ina\w+|rapl|psu|poe|sensor|power)\b|sampler",
+        r"^(thermal|firmware|pmic|rpi_volt|ina\w+|rapl|psu|poe|sensors?|power)\b|sampler",
         "a right is missing, or the device is gone: `sensor` in edge-agent check, and its wires",
         "A sensor does not answer",
     ),
     Remedy(
         r"^the record of|requests that crash|cannot be (written|recorded|created)|another user|disk"
-        r"|no space|read-only",
+        r"|cannot be noted|no space|read-only",
         "it must be there, not full, and writable for the daemon's user: df -h, ls -ld, and `disk` in "
         "edge-agent check",
         "The disk, or a folder",
+    ),
+    Remedy(
+        r"^Home Assistant",
+        "Home Assistant shows a device only so many entities: serve fewer models, or take what is shown",
+        "Home Assistant is not told of all",
     ),
     Remedy(
         r"memory",

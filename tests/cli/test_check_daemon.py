@@ -160,6 +160,16 @@ def test_heat_is_judged_by_the_owners_limit_and_unknown_heat_is_not_told() -> No
         ("heat: the processor is at 85 °C; 80 °C is too hot", "Too hot"),
         ("battery BAT0: 9 % and drawn from", "Battery low"),
         ("firmware: /dev/vcio: permission denied", "A sensor does not answer"),
+        ("sensors: none has been read for 61 s", "A sensor does not answer"),
+        ("sensors: one of them hangs while they are looked for", "A sensor does not answer"),
+        (
+            "Home Assistant is not told of 3 entities: too many models",
+            "Home Assistant is not told of all",
+        ),
+        (
+            "what Home Assistant was told cannot be noted in /x: No space left on device",
+            "The disk, or a folder",
+        ),
         ("the record of subscriptions cannot be written: No space left on device", "The disk, or a folder"),
         ("/run/edge-agent/pi cannot be created: Permission denied", "The disk, or a folder"),
         (
