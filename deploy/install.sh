@@ -423,12 +423,13 @@ remember_state() { # the folders that the service makes by itself at its first s
 
 # Type=notify: `systemctl start` comes back when the service has said READY, or has failed.
 start_service() { # start|restart
-    local since
+    local since why
     since=$(date '+%Y-%m-%d %H:%M:%S')
     touch "$(journal_folder)/switched"
     timeout --foreground "$ready_seconds" systemctl "$1" "$service" 2>/dev/null && return
-    printf 'install.sh: edge-agent %s did not become ready; the last that it said:\n' "$version" >&2
-    journalctl --quiet --unit "$service" --since "$since" --output cat --lines 5 >&2 || true
+    why=$(systemctl show --value --property Result "$service")
+    printf 'install.sh: edge-agent %s did not become ready (%s); the last that it said:\n' "$version" "$why" >&2
+    journalctl --quiet _SYSTEMD_UNIT="$service.service" --since "$since" --output cat --lines 5 >&2 || true
     exit 1
 }
 

@@ -27,7 +27,8 @@ lay_out_program() { # ROOT ARCH WHEELS PYTHON-VERSION
     rm -rf "${site:?}/bin"
     # Where and by what the wheels were installed here says nothing there, and differs from build to build.
     rm -f "$site"/*.dist-info/{RECORD,INSTALLER,REQUESTED,direct_url.json}
-    "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$1" -p / "$site" >/dev/null
+    # One process, one order, one seed: else what a module shares with those before it comes out differently.
+    PYTHONHASHSEED=0 "$python" -m compileall -q --invalidation-mode unchecked-hash -s "$1" -p / "$site" >/dev/null
     [[ $2 != armhf ]] || system=true # NumPy and psutil are Debian's there
     printf 'home = /usr/bin\ninclude-system-site-packages = %s\nversion = %s\n' "$system" "$4" >"$home/pyvenv.cfg"
     ln -s "/usr/bin/python$4" "$home/bin/python$4"
