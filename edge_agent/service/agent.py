@@ -24,7 +24,7 @@ from edge_agent.errors import EdgeAgentError, SettingsError
 from edge_agent.link.discovery import BIRTH_TOPIC, Facts, ServedModel, is_birth
 from edge_agent.link.protocol import Delivery
 from edge_agent.link.topics import Topics
-from edge_agent.log import configure_log, get_logger, with_priority
+from edge_agent.log import configure_log, flush_log, get_logger, with_priority
 from edge_agent.service.announcer import Announcer
 from edge_agent.service.assembly import make_desk, make_worker
 from edge_agent.service.commands.recent import RecentEvents
@@ -425,6 +425,7 @@ def main(argv: list[str] | None = None) -> int:
     except EdgeAgentError as error:
         return _complain(error)
     stop = agent.run()
+    flush_log()
     log.flush()
     if stop == RESTARTING:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # ourselves, as we were called

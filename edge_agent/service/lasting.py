@@ -31,3 +31,11 @@ class LastingStream(io.TextIOBase):
     def isatty(self) -> bool:
         """Whether somebody watches."""
         return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor below, by which the log knows the journal.
+
+        Raises:
+            OSError: there is none.
+        """
+        return self._stream.fileno()

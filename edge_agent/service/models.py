@@ -188,10 +188,10 @@ def find_bundles(directories: Iterable[Path]) -> list[tuple[str, Path]]:
     """Names and folders of all bundles, in the order of precedence; a directory may be a bundle itself."""
     found: list[tuple[str, Path]] = []
     for directory in directories:
-        if (directory / _MANIFEST).is_file():
-            found.append((_name_of(directory), directory))
-            continue
         try:
+            if (directory / _MANIFEST).is_file():
+                found.append((_name_of(directory), directory))
+                continue
             folders = sorted(child for child in directory.iterdir() if _may_be_bundle(child))
         except OSError:
             continue
