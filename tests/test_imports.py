@@ -36,7 +36,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "flatbuffers": ("forge/export/flatbuffer.py", "inference/tflite_metadata.py"),
     "paho": ("link/paho_client.py",),
     "amqtt": ("cli/embedded_broker.py",),
-    "prometheus_client": ("telemetry/metrics_families.py",),
+    "prometheus_client": ("telemetry/metrics/families.py",),
     "psutil": ("service/machine.py",),
     "pydantic_settings": ("settings/sections.py",),
     "structlog": ("log.py",),

@@ -43,8 +43,8 @@ from edge_agent.service.sensing import Sensing
 from edge_agent.service.signals import RELOADING, STOPPING, captured_signals, die_of
 from edge_agent.service.timetable import Timetable
 from edge_agent.settings import Settings, load_settings, read_password
-from edge_agent.telemetry.metrics import StageTimes
-from edge_agent.telemetry.metrics_server import MetricsServer, start_metrics
+from edge_agent.telemetry.metrics.facts import StageTimes
+from edge_agent.telemetry.metrics.server import MetricsServer, start_metrics
 
 FIRST_CANARY_SECONDS = 20.0
 FINISH_SECONDS = 20.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
-from edge_agent.telemetry.metrics import StageTimes
+from edge_agent.telemetry.metrics.facts import StageTimes
 
 WINDOW = 1024
 

@@ -17,9 +17,9 @@ from edge_agent.service.models import Catalogue
 from edge_agent.service.sensing import Sensing
 from edge_agent.service.worker import Worker
 from edge_agent.settings import Settings, public_settings
-from edge_agent.telemetry.metrics import MetricFacts, ModelFacts, StageTimes
-from edge_agent.telemetry.metrics_board import with_board
-from edge_agent.telemetry.metrics_uptime import Uptime
+from edge_agent.telemetry.metrics.board import with_board
+from edge_agent.telemetry.metrics.facts import MetricFacts, ModelFacts, StageTimes
+from edge_agent.telemetry.metrics.uptime import Uptime
 
 _STALE_BEATS = 1.75
 """So that a model that ceased to be right is told within two reports, as well."""

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from edge_agent.settings.board_sections import MetricsSettings
-from edge_agent.telemetry.metrics import EnergyFacts, MetricFacts, StageTimes
-from edge_agent.telemetry.metrics_families import Exposition, families
-from edge_agent.telemetry.metrics_server import start_metrics
-from tests.telemetry.sample_facts import full_facts
+from edge_agent.telemetry.metrics.facts import EnergyFacts, MetricFacts, StageTimes
+from edge_agent.telemetry.metrics.families import Exposition, families
+from edge_agent.telemetry.metrics.server import start_metrics
+from tests.telemetry.metrics.sample_facts import full_facts
 from tests.testbeds.broker import HOST, free_port
 from tests.testbeds.waiting import eventually
 

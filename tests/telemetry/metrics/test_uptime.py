@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.telemetry.metrics_uptime import Uptime
+from edge_agent.telemetry.metrics.uptime import Uptime
 
 
 def test_time_counts_by_what_health_said_at_its_beginning() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from edge_agent.errors import SettingsError
 from edge_agent.log import get_logger
 from edge_agent.settings.board_sections import MetricsSettings
-from edge_agent.telemetry.metrics import MetricFacts
+from edge_agent.telemetry.metrics.facts import MetricFacts
 
 MOST_CONNECTIONS = 4
 PATIENCE_SECONDS = 5.0
@@ -44,7 +44,7 @@ def start_metrics(settings: MetricsSettings, facts: Callable[[], MetricFacts]) -
         SettingsError: the address cannot be listened on, or the library is missing.
     """
     try:
-        from edge_agent.telemetry.metrics_families import Exposition  # 2 MB, for those who want them
+        from edge_agent.telemetry.metrics.families import Exposition  # 2 MB, for those who want them
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"metrics need the Python package {error.name}", hint="pip install prometheus-client"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from edge_agent.telemetry.metrics import BatteryFacts, EnergyFacts, MetricFacts, PowerFacts
+from edge_agent.telemetry.metrics.facts import BatteryFacts, EnergyFacts, MetricFacts, PowerFacts
 from edge_agent.telemetry.reading import SupplyReading
 from edge_agent.telemetry.snapshot import PowerFigures, Snapshot
 

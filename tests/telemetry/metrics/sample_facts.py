@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.telemetry.metrics import (
+from edge_agent.telemetry.metrics.facts import (
     TOTAL_RAIL,
     BatteryFacts,
     EnergyFacts,

@@ -16,7 +16,8 @@ from edge_agent.telemetry.board import BoardReading
 from edge_agent.telemetry.fans import FanReading
 from edge_agent.telemetry.frequency import Clock
 from edge_agent.telemetry.latch import UnderVoltageLatch
-from edge_agent.telemetry.metrics import (
+from edge_agent.telemetry.metrics.board import with_board
+from edge_agent.telemetry.metrics.facts import (
     BOUNDS_SECONDS,
     STAGES,
     EnergyFacts,
@@ -25,11 +26,10 @@ from edge_agent.telemetry.metrics import (
     StageHistogram,
     StageTimes,
 )
-from edge_agent.telemetry.metrics_board import with_board
-from edge_agent.telemetry.metrics_families import MOST_LABELS, Exposition, families
+from edge_agent.telemetry.metrics.families import MOST_LABELS, Exposition, families
 from edge_agent.telemetry.reading import BatteryReading, Quality, Scope, SupplyReading
 from edge_agent.telemetry.snapshot import PowerFigures, Snapshot
-from tests.telemetry.sample_facts import full_facts
+from tests.telemetry.metrics.sample_facts import full_facts
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 BARE = MetricFacts(version="0.1.0", device="pi")

@@ -24,7 +24,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from edge_agent.errors import ErrorCode
-from edge_agent.telemetry.metrics import (
+from edge_agent.telemetry.metrics.facts import (
     BOUNDS_SECONDS,
     STAGES,
     BatteryFacts,

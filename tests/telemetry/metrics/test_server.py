@@ -12,9 +12,9 @@ import pytest
 
 from edge_agent.errors import SettingsError
 from edge_agent.settings.board_sections import MetricsSettings
-from edge_agent.telemetry.metrics import MetricFacts
-from edge_agent.telemetry.metrics_server import MOST_CONNECTIONS, MetricsServer, start_metrics
-from tests.telemetry.sample_facts import full_facts
+from edge_agent.telemetry.metrics.facts import MetricFacts
+from edge_agent.telemetry.metrics.server import MOST_CONNECTIONS, MetricsServer, start_metrics
+from tests.telemetry.metrics.sample_facts import full_facts
 from tests.testbeds.broker import free_port
 
 HOST = "127.0.0.1"
@@ -230,7 +230,7 @@ def test_once_stopped_it_does_not_listen_and_the_port_is_free_again(server: Metr
 
 def test_the_library_is_not_loaded_before_somebody_wants_metrics() -> None:
     program = (
-        "import sys, edge_agent.telemetry.metrics, edge_agent.telemetry.metrics_server\n"
+        "import sys, edge_agent.telemetry.metrics, edge_agent.telemetry.metrics.server\n"
         "assert 'prometheus_client' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
