@@ -54,6 +54,8 @@ COMMANDS_SECONDS = 5.0
 SENSORS_SECONDS = 1.0
 _TEND_SECONDS = 2.0
 _LOOK_SECONDS = 0.25
+_ROOT = Path("/")
+_ROOT = Path("/")
 _EXTENDED = "EXTEND_TIMEOUT_USEC=30000000"
 
 # What wakes the main thread: a signal's number, or one of these.
@@ -74,6 +76,7 @@ class Agent:
         machine: what is known of this machine.
         notifier: speaks to systemd.
         recent: sees what is logged.
+        root: where ``proc``, ``sys`` and ``dev`` of this machine are.
 
     Raises:
         SettingsError: a route cannot be.
@@ -88,10 +91,11 @@ class Agent:
         machine: Machine | None = None,
         notifier: Notifier | None = None,
         recent: RecentEvents | None = None,
+        root: Path = _ROOT,
     ) -> None:
         self._settings = settings
         self._topics = Topics(settings.mqtt.base_topic, settings.device.id)
-        self._machine = machine or Machine()
+        self._machine = machine or Machine(root)
         self._notifier = notifier or Notifier()
         self._log = get_logger()
         self._events: SimpleQueue[int] = SimpleQueue()
@@ -108,6 +112,7 @@ class Agent:
             activity=lambda: self._figures.answered,
             cpu_times=self._machine.cpu_times,
             on_change=lambda: self._events.put(_BOARD_CHANGED),
+            root=root,
         )
         self._worker = make_worker(
             settings,
