@@ -134,6 +134,8 @@ check_rights() {
     if dpkg-query -W -f '${Status}' edge-agent 2>/dev/null | grep -q '^install ok'; then
         die "edge-agent is installed as a Debian package; remedy: upgrade or remove it with apt"
     fi
+    [[ ! -e $units/$service.service || -d $prefix/releases ]] ||
+        die "edge-agent is installed, and not in $prefix; remedy: name its folder with --prefix" 2
     [[ ! -e $prefix || -d $prefix/releases || -z $(ls -A "$prefix") ]] ||
         die "$prefix was not made by this script; remedy: move it away, or choose another --prefix"
 }
@@ -592,6 +594,7 @@ read_options() {
 
 main() {
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    [[ ! -L $here ]] || prefix=$(dirname "$here") # the copy that an installation keeps of this script
     python=${PYTHON:-/usr/bin/python3}
     read_options "$@"
     cd / # the folder that one stands in may be the one that goes

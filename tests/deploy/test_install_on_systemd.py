@@ -192,6 +192,15 @@ def test_a_service_that_its_owner_switched_off_stays_off(installed: Board) -> No
     installed.machine.systemctl("enable", "--now", "edge-agent")
 
 
+def test_a_second_one_in_another_folder_is_refused(installed: Board) -> None:
+    before = installed.listing()
+    for options in (("--prefix", "/srv/other"), ("--prefix", "/srv/other", "--uninstall", "--purge")):
+        done = installed.install(*options, check=False)
+        assert done.returncode == 2
+        assert "edge-agent is installed, and not in /srv/other; remedy: name its folder" in done.stderr
+    assert installed.listing() == before
+
+
 def test_an_upgrade_is_asked_for_and_keeps_settings_and_models(installed: Board) -> None:
     installed.write("/var/lib/edge-agent/models/own/note", "mine")
     installed.write("/usr/share/edge-agent/models/own/note", "mine")
