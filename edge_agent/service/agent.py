@@ -55,7 +55,6 @@ SENSORS_SECONDS = 1.0
 _TEND_SECONDS = 2.0
 _LOOK_SECONDS = 0.25
 _ROOT = Path("/")
-_ROOT = Path("/")
 _EXTENDED = "EXTEND_TIMEOUT_USEC=30000000"
 
 # What wakes the main thread: a signal's number, or one of these.
@@ -170,6 +169,7 @@ class Agent:
             self._home_assistant_facts,
             self._link.announce,
             is_connected=lambda: self._link.status().connected_seconds is not None,
+            is_settled=lambda: self._sensing.is_settled,
         )
         self._metrics: MetricsServer | None = None
         self._metrics_fault: str | None = None
@@ -237,7 +237,7 @@ class Agent:
             now = time.monotonic()
             self._timetable.run(now)
             if self._presence.due is not None and now >= self._presence.due:
-                self._presence.tell()
+                self._presence.tell(now)
             if event is None:
                 continue
             if event == RESTARTING or (event > 0 and event != RELOADING):
