@@ -30,6 +30,8 @@ class Presence:
         facts: what is so; None when the device is not to be found.
         announce: publishes a retained message now and on every later connection.
         is_connected: whether what is published now goes out now.
+        is_settled: whether the facts are complete; until then nothing is told, since what is missing is
+            taken from Home Assistant, and with it what its owner did to it.
         fraction: random numbers in [0, 1).
 
     Attributes:
@@ -45,6 +47,7 @@ class Presence:
         announce: Callable[[str, bytes], None],
         *,
         is_connected: Callable[[], bool],
+        is_settled: Callable[[], bool] = lambda: True,
         fraction: Callable[[], float] | None = None,
     ) -> None:
         self._path = folder / FILE_NAME
@@ -52,9 +55,11 @@ class Presence:
         self._facts = facts
         self._announce = announce
         self._is_connected = is_connected
+        self._is_settled = is_settled
         self._fraction = fraction or random.SystemRandom().random
         self._log = get_logger()
         self._before = self._read()
+        self._is_recorded = True
         self.due: float | None = None
         self.fault: str | None = None
 
@@ -66,12 +71,17 @@ class Presence:
         """Home Assistant has started, and with it a house full of devices tells of itself."""
         self.due = now + birth_delay_seconds(self._fraction())
 
-    def tell(self) -> None:
+    def tell(self, now: float) -> None:
         """Publishes what is so, and takes back what is no more."""
         self.due = None
-        self.fault = None
+        if not self._is_settled():
+            self.note_change(now)
+            return
         found = plan(self._prefix, self._facts(), self._before)
-        if found.announced is not None and found.announced != self._before:
+        if self._is_elsewhere(found.announced) and not self._is_connected():
+            return  # the other place must be cleared before it is forgotten; the connection calls again
+        self.fault = None
+        if found.announced is not None:
             self._remember(found.announced)
         for topic, payload in found.messages:
             self._announce(topic, payload)
@@ -80,14 +90,24 @@ class Presence:
         if found.left_out:
             self.fault = f"Home Assistant is not told of {len(found.left_out)} entities: too many models"
 
+    def _is_elsewhere(self, announced: Announced | None) -> bool:
+        """Whether it stands under another prefix than it is to."""
+        return announced is not None and self._before is not None and announced.topic != self._before.topic
+
     def _remember(self, announced: Announced) -> None:
+        if announced == self._before and self._is_recorded:
+            return
         self._before = announced
         try:
             write_atomic(self._path, announced.to_bytes(), mode=_PRIVATE)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             self.fault = f"what Home Assistant was told cannot be noted in {self._path}: {reason}"
-            self._log.warning("home_assistant.unrecorded", reason=reason)
+            if self._is_recorded:
+                self._log.warning("home_assistant.unrecorded", reason=reason)
+            self._is_recorded = False
+        else:
+            self._is_recorded = True
 
     def _forget(self) -> None:
         try:

@@ -20,6 +20,7 @@ from edge_agent.telemetry.board import Board
 from edge_agent.telemetry.power.estimate import BusyShare, Estimate
 from edge_agent.telemetry.power.find import find_sensors
 from edge_agent.telemetry.power.ina2xx import shunts
+from edge_agent.telemetry.power.mailbox import Firmware
 from edge_agent.telemetry.power_document import render_power
 from edge_agent.telemetry.reading import Inventory
 from edge_agent.telemetry.sampler import Sampler
@@ -46,6 +47,7 @@ class Sensing:
         cpu_times: seconds that all processors were idle, and in all; for an estimate.
         on_change: called in another thread when there is something to tell.
         root: where ``proc``, ``sys`` and ``dev`` are.
+        firmware: who answers for a Raspberry Pi's firmware; its mailbox where None.
     """
 
     def __init__(
@@ -56,15 +58,18 @@ class Sensing:
         cpu_times: Callable[[], tuple[float, float]],
         on_change: Callable[[], None],
         root: Path = _ROOT,
+        firmware: Firmware | None = None,
     ) -> None:
         self._settings = settings
         self._activity = activity
         self._cpu_times = cpu_times
         self._on_change = on_change
         self._tree = Tree(root)
+        self._firmware = firmware
         self._found: _Found | None = None
         self._is_stopped = False
         self._begun: float | None = None
+        self._offered = Sensors()
         self._log = get_logger()
 
     def start(self) -> None:
@@ -136,27 +141,37 @@ class Sensing:
             "shunts_ohm": self._found.shunts,
         }
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what this board has: all was looked at once, or hangs, or nobody looks."""
+        if self._begun is None or self.snapshot.moment_seconds is not None:
+            return True
+        return time.monotonic() - self._begun >= _FINDING_SECONDS
+
     def offered(self) -> Sensors:
-        """Which figures ``power`` has on this board, for Home Assistant."""
+        """Which figures ``power`` has on this board, for Home Assistant.
+
+        What was there once stays: a sensor that fails is unknown there, and does not go and come.
+        """
         if self._found is None:
-            return Sensors()
-        inventory, snapshot = self._found.inventory, self._found.sampler.snapshot()
-        names = {one.name for one in inventory.supply}
-        return Sensors(
+            return self._offered
+        inventory, snapshot, before = self._found.inventory, self._found.sampler.snapshot(), self._offered
+        self._offered = Sensors(
             power=bool(inventory.power),
             energy=bool(inventory.power),
-            temperature=snapshot.board.temperature_c is not None,
-            under_voltage=bool(names),
-            throttled=snapshot.supply.throttled is not None,
+            temperature=before.temperature or snapshot.board.temperature_c is not None,
+            under_voltage=before.under_voltage or snapshot.latch.now is not None,
+            throttled=before.throttled or snapshot.supply.throttled is not None,
             battery=bool(inventory.batteries),
         )
+        return self._offered
 
     def _find(self) -> None:
         power = self._settings.power
         estimate = None
         if power.idle_watts is not None and power.full_watts is not None:
             estimate = Estimate(power.idle_watts, power.full_watts, BusyShare(self._cpu_times))
-        inventory = find_sensors(self._tree, estimate=estimate)
+        inventory = find_sensors(self._tree, firmware=self._firmware, estimate=estimate)
         sampler = Sampler(
             inventory,
             Board(self._tree),
@@ -167,8 +182,8 @@ class Sensing:
         )
         for note in inventory.notes:
             self._log.info("sensor.unusable", reason=note)
-        if self._is_stopped:
+        self._found = _Found(sampler, inventory, dict(shunts(self._tree)))
+        if self._is_stopped:  # looked at after it is set: whoever stops later, sees it and ends it
             return
         sampler.start()
-        self._found = _Found(sampler, inventory, dict(shunts(self._tree)))
         self._on_change()
