@@ -42,6 +42,7 @@ from edge_agent.service.reporter import Reporter
 from edge_agent.service.sensing import Sensing
 from edge_agent.service.signals import RELOADING, STOPPING, captured_signals, die_of
 from edge_agent.service.timetable import Timetable
+from edge_agent.service.told_models import ToldModels
 from edge_agent.settings import Settings, load_settings, read_password
 from edge_agent.telemetry.metrics.facts import StageTimes
 from edge_agent.telemetry.metrics.server import MetricsServer, start_metrics
@@ -162,6 +163,7 @@ class Agent:
             self._sensing,
             catalogue=lambda: self._catalogue,
             operations=lambda: self._desk.operations,
+            told=ToldModels(self._premises.places.state),
         )
         self._presence = Presence(
             self._premises.places.state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from edge_agent.link.topics import Topics
 from edge_agent.service.health import render_model
@@ -10,6 +11,8 @@ from edge_agent.service.links import Links
 from edge_agent.service.models import Catalogue
 from edge_agent.service.reporter import Reporter
 from edge_agent.service.sensing import Sensing
+from edge_agent.service.told import ToldModels
+from edge_agent.service.told_models import ToldModels, is_topic_level
 
 
 class Announcer:
@@ -22,6 +25,7 @@ class Announcer:
         sensing: makes ``power``.
         catalogue: what is served now.
         operations: names of the commands that the device knows.
+        told: which models were told of, also by earlier lives.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class Announcer:
         sensing: Sensing,
         catalogue: Callable[[], Catalogue],
         operations: Callable[[], Sequence[str]],
+        told: ToldModels,
     ) -> None:
         self._link = link
         self._topics = topics
@@ -39,7 +44,7 @@ class Announcer:
         self._sensing = sensing
         self._catalogue = catalogue
         self._operations = operations
-        self._told: set[str] = set()
+        self._told = told
 
     def tell_health(self) -> None:
         """``health``, retained."""
@@ -49,12 +54,15 @@ class Announcer:
         """``info`` and each ``model/<name>``, retained; what is not there any more is cleared."""
         catalogue = self._catalogue()
         self._link.announce(self._topics.info, self._reporter.info(catalogue, self._operations()))
-        named = {name for name in catalogue if _is_topic_level(name)}
+        named = frozenset(name for name in catalogue if is_topic_level(name))
+        gone = self._told.names - named
+        self._told.note(named | gone)
         for name in named:
             self._link.announce(self._topics.model(name), render_model(catalogue[name]))
-        for name in self._told - named:
+        for name in gone:
             self._link.announce(self._topics.model(name), b"")
-        self._told = named
+        if gone and self._link.status().connected_seconds is not None:
+            self._told.note(named)
 
     def tell_power(self) -> None:
         """``power``, at QoS 0: what is late is worthless."""
@@ -66,8 +74,3 @@ class Announcer:
         """One line for systemd."""
         serving = [f"{e.name} {e.served.version}" for e in self._catalogue().values() if e.served]
         return f"STATUS=serving {', '.join(serving)}" if serving else "STATUS=no model can be served"
-
-
-def _is_topic_level(name: str) -> bool:
-    """A broken bundle goes by its folder's name, which may be anything."""
-    return not any(mark in name for mark in "/+#\0")

@@ -182,3 +182,36 @@ def test_a_broker_that_forbids_discovery_is_named_and_requests_are_answered(
         assert "Not authorized" in reason
         probe.publish(f"{daemon.root}/in/tiny", SENTENCE)
         assert probe.wait_for(f"{daemon.root}/out/tiny")[0].json["recognized"] is True
+
+
+def test_a_model_that_went_while_the_daemon_was_off_is_not_told_of_any_more(
+    life: Life, broker: Mosquitto, models: Path, house: Probe
+) -> None:
+    other = add_model(models, "other")
+    with life() as daemon:
+        topic = f"{daemon.root}/model/other"
+        house.wait_for(topic)
+        daemon.stop()
+    shutil.rmtree(other)
+    with life() as daemon:
+        house.wait_until(lambda one: one.topic == topic and one.payload == b"", 20)
+        assert retained(broker, topic, f"{daemon.root}/status") == []
+
+
+def test_a_folder_whose_name_no_topic_may_have_is_named_and_costs_nobody_the_link(
+    life: Life, models: Path, house: Probe
+) -> None:
+    for name in ("a\nb", "a\ufffeb", "a+b", "#"):
+        (models / name).mkdir()
+        (models / name / "file").write_text("")
+    (models / "long").mkdir()
+    (models / "long" / "bundle.json").write_text(json.dumps({"name": "x" * 70_000}))
+    with life() as daemon:
+        told = house.wait_until(
+            lambda one: one.topic.endswith("/health") and one.json["status"] == "degraded", 20
+        ).json
+        assert len(told["reasons"]) == 5
+        house.publish(f"{daemon.root}/in/tiny", SENTENCE)
+        assert house.wait_for(f"{daemon.root}/out/tiny")[0].json["recognized"] is True
+        assert not daemon.events("mqtt.lost")
+        assert {one.topic for one in house.heard if "/model/" in one.topic} == {f"{daemon.root}/model/tiny"}
