@@ -63,8 +63,8 @@ install-models: ## put the shipped models under $(DESTDIR)$(PREFIX)/share/edge-a
 		rm -rf "$$folder/$$name"; mv "$$new" "$$folder/$$name"; echo "installed $$folder/$$name"; \
 	done
 
-deb: ## a Debian package of this checkout, for this machine's architecture, under dist/
-	@deploy/deb/build.sh $(ARGS)
+deb: $(VENV)/.stamp-venv ## the Debian package, into dist/ (ARGS="--arch arm64|armhf")
+	@PYTHON=$(BIN)/python deploy/deb/build.sh $(ARGS)
 
 clean: ## remove what the other targets made
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -72,15 +72,15 @@ class Broker:
             is_active: systemd says that the daemon runs.
         """
         from edge_agent.cli.findings_look import look_at_retained
+        from edge_agent.link.discovery import BIRTH_TOPIC
 
         home = self._settings.home_assistant
         device = self._settings.device.id
-        birth = f"{home.discovery_prefix}/status"
         discovery = f"{home.discovery_prefix}/device/{device}/config"
         topics = [
             f"{self._root}/status",
             f"{self._root}/health",
-            *([birth, discovery] if home.enabled else []),
+            *([BIRTH_TOPIC, discovery] if home.enabled else []),
         ]
         try:
             seen = look_at_retained(self._address(), topics, LOOK_SECONDS)
@@ -91,7 +91,9 @@ class Broker:
         yield from judge_daemon(device, status, seen.get(f"{self._root}/health"), is_active=is_active)
         if home.enabled:
             is_online = status == b"online"
-            yield judge_home_assistant(birth, seen.get(birth), seen.get(discovery), is_online=is_online)
+            yield judge_home_assistant(
+                BIRTH_TOPIC, seen.get(BIRTH_TOPIC), seen.get(discovery), is_online=is_online
+            )
         else:
             yield ok("home assistant", "home_assistant.enabled is false: the device is not announced")
 
