@@ -105,7 +105,8 @@ class Outbox:
 
     def answer(self, delivery: Delivery, answer: Answer) -> None:
         """Sends an answer, now or on the next connection; it is counted when there are too many."""
-        most = self._policy.most_answers  # to QoS 0; those to QoS 1 have room beside them, as many as are owed
+        most = self._policy.most_answers
+        # Those to QoS 1 have room beside them, as many as are owed.
         if delivery.message.qos:
             most += self._policy.most_owed
         if len(self._answers) >= most:

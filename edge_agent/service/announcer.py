@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from edge_agent.link.topics import Topics
 from edge_agent.service.health import render_model
@@ -11,7 +10,6 @@ from edge_agent.service.links import Links
 from edge_agent.service.models import Catalogue
 from edge_agent.service.reporter import Reporter
 from edge_agent.service.sensing import Sensing
-from edge_agent.service.told import ToldModels
 from edge_agent.service.told_models import ToldModels, is_topic_level
 
 
