@@ -175,9 +175,11 @@ class Answering:
 
     def _succeed(self, job: Job, prediction: Prediction) -> None:
         assert job.request is not None
-        now = time.monotonic()
-        total_ms = (now - job.delivery.received) * 1e3
-        timing = Timing(queue_ms=(job.begun - job.delivery.received) * 1e3, total_ms=total_ms)
+        job.done = now = time.monotonic()
+        timing = Timing(
+            queue_ms=(job.begun - job.delivery.received) * 1e3,
+            total_ms=(now - job.delivery.received) * 1e3,
+        )
         try:
             job.payload = encode_result(
                 prediction,
@@ -189,9 +191,7 @@ class Answering:
         except Exception as error:  # a vector of a broken model is not a number: JSON has no word for it
             self._fail(job, error)
             return
-        self._figures.count_result(
-            job.model, Stages(timing.queue_ms, prediction.tokenize_ms, prediction.invoke_ms, total_ms), now
-        )
+        job.stages = Stages(timing.queue_ms, prediction.tokenize_ms, prediction.invoke_ms, timing.total_ms)
 
     def _fail(self, job: Job, error: Exception) -> None:
         """The peer's fault keeps its code; everything else is ours, and its message stays here."""
@@ -205,6 +205,8 @@ class Answering:
         if job.code is not None:
             self._figures.count_error(job.code.value)
         self._send(job)
+        if job.stages is not None:  # counted when it is on its way: whoever waits for it is spared that
+            self._figures.count_result(job.model, job.stages, job.done)
         if self._rules.log_requests:
             self._log_request(job)
 

@@ -16,6 +16,7 @@ from edge_agent.link.expiry import is_expired
 from edge_agent.link.protocol import Delivery, Incoming
 from edge_agent.link.routed import parse_routed, routed_id_of
 from edge_agent.link.routes import Router, Target
+from edge_agent.service.figures import Stages
 from edge_agent.service.models import Servable
 
 ForeignError = Callable[[str, Exception], None]
@@ -37,6 +38,8 @@ class Job:
         request_id: its id, as far as it could be read.
         code: of its error.
         payload: the answer.
+        stages: where its time went, once it has a result.
+        done: when it had one, monotonic.
     """
 
     delivery: Delivery
@@ -49,6 +52,8 @@ class Job:
     request_id: str | None = None
     code: ErrorCode | None = None
     payload: bytes = b""
+    stages: Stages | None = None
+    done: float = 0.0
 
     def fail(self, code: ErrorCode, message: str) -> None:
         """Ends in an error."""
