@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.cli.console import ConfigOption, JsonOption, console, print_json
+from edge_agent.cli.stopping import stopping_cleanly
 from edge_agent.errors import BrokerError, BundleError, EdgeAgentError, ErrorCode
 
 if TYPE_CHECKING:
@@ -42,10 +41,6 @@ _DEVICE = "demo"
 _ONLINE_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
 _WIDE_COLUMNS = 112
-
-
-class _Stopped(Exception):
-    """SIGTERM or SIGHUP arrived: leave as if the work were done."""
 
 
 def demo(
@@ -79,7 +74,7 @@ def demo(
 
     path = find_model(model, load_settings(config).models.directories)
     screen = console(stderr=as_json)
-    with _stopping_cleanly(), ExitStack() as everything:
+    with stopping_cleanly(), ExitStack() as everything:
         folder = Path(everything.enter_context(tempfile.TemporaryDirectory(prefix="edge-agent-demo-")))
         chosen = port or stage.free_port()
         bundle = read_bundle(path) if path.is_dir() else unpack(path, folder / "bundle")
@@ -176,21 +171,3 @@ def _stay(daemon: subprocess.Popen[bytes], folder: Path) -> None:
 
     code = daemon.wait()
     raise EdgeAgentError(f"the daemon ended with {code}: {last_lines(folder / 'daemon.log')}")
-
-
-@contextmanager
-def _stopping_cleanly() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP (a closed terminal) leave through every ``finally``."""
-
-    def stop(number: int, _frame: object) -> None:
-        raise _Stopped(number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield
-    except _Stopped as error:
-        raise typer.Exit(128 + error.args[0]) from error
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic, time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_agent.cli.console import ConfigOption, JsonOption, console, print_json
+from edge_agent.cli.stopping import stopping_cleanly
 from edge_agent.errors import BrokerError, SettingsError
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ _REST = 9
 _QUIET_SECONDS = 0.5
 _LONGEST_ONCE_SECONDS = 15.0
 _TOPICS = ("status", "health", "info", "power", "model/+")
-
-
-class _Stopped(Exception):
-    """SIGTERM or SIGHUP arrived: leave the terminal as it was."""
 
 
 def watch(
@@ -79,7 +75,7 @@ def watch(
     except BrokerError as error:
         hint = error.hint or f"is a broker running at {address}? name another by --broker mqtt://host:port"
         raise BrokerError(str(error), hint=hint) from error
-    with listener, _stopping_cleanly():
+    with listener, stopping_cleanly():
         if once:
             raise typer.Exit(_show_once(listener, devices, str(address), device or (), as_json))
         with suppress(KeyboardInterrupt):  # the way to end it, not an interruption
@@ -193,21 +189,3 @@ def _draw_live(listener: TopicListener, devices: Devices, broker: str) -> None:
             before = listener.fault
             changed, _ = _hear(listener, devices, max(0.0, until - monotonic()))
             is_news = is_news or bool(changed) or listener.fault != before
-
-
-@contextmanager
-def _stopping_cleanly() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP (a closed terminal) leave through every ``finally``."""
-
-    def stop(number: int, _frame: object) -> None:
-        raise _Stopped(number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield
-    except _Stopped as error:
-        raise typer.Exit(128 + error.args[0]) from error
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

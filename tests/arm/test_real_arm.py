@@ -12,7 +12,7 @@ import pytest
 from edge_agent.forge.judging.old_runtimes import add_old_runtime_variant
 from edge_agent.service.models import BundleLoader
 from tests.arm.load import ASKED
-from tests.testbeds.debian_root import NoTestbedError
+from tests.testbeds.cache import NoTestbedError
 from tests.testbeds.qemu import ARM64, ARMHF, CHECKOUT, Machine, run_there
 
 pytestmark = pytest.mark.slow

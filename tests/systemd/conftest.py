@@ -10,7 +10,8 @@ import pytest
 
 from tests.systemd.asker import Asker
 from tests.systemd.service import Service, lay_out_service
-from tests.testbeds.debian_root import NoTestbedError, why_not
+from tests.testbeds.cache import NoTestbedError
+from tests.testbeds.debian_root import why_not
 from tests.testbeds.installed_package import REPOSITORY
 from tests.testbeds.systemd_container import SystemdContainer, container_or_skip
 

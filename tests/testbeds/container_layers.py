@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from tests.testbeds.debian_root import NoTestbedError
+from tests.testbeds.cache import NoTestbedError
 from tests.testbeds.waiting import eventually
 
 CGROUPS = Path("/sys/fs/cgroup")

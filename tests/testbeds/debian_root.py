@@ -8,16 +8,14 @@ user's cache folder. The mirror is the one that apt has in its configuration her
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-_RELEASE = "bookworm"
+from tests.testbeds.cache import RELEASE, NoTestbedError, alone, cache, last_line, mirror
+
 _PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,mosquitto,mosquitto-clients,ca-certificates"
 _REVISION = 1
 """Goes up when what is in the root changes, so that an older cached one is not taken."""
@@ -31,10 +29,6 @@ _TRY = (
 )
 
 
-class NoTestbedError(Exception):
-    """What this test bed needs cannot be had on this machine; one line says what."""
-
-
 def cached_root() -> Path:
     """The root folder, made where it is missing. Never write to it.
 
@@ -44,8 +38,8 @@ def cached_root() -> Path:
     reason = why_not()
     if reason is not None:
         raise NoTestbedError(reason)
-    root = _cache() / f"{_RELEASE}-{_REVISION}"
-    with _alone(_cache() / "lock"):
+    root = cache() / f"{RELEASE}-{_REVISION}"
+    with alone(cache() / "lock"):
         if not root.is_dir():
             _bootstrap(root)
     return root
@@ -66,20 +60,17 @@ def why_not() -> str | None:
             check=False,
         )
     if tried.returncode != 0:
-        return f"a real systemd needs namespaces and overlayfs: {_last_line(tried.stderr)}"
+        return f"a real systemd needs namespaces and overlayfs: {last_line(tried.stderr)}"
     return None
 
 
 def _bootstrap(root: Path) -> None:
     if shutil.which("debootstrap", path=_PATH) is None:
         raise NoTestbedError("a real systemd needs debootstrap: apt install debootstrap")
-    mirror = _mirror()
-    if mirror is None:
-        raise NoTestbedError(f"apt has no mirror of Debian {_RELEASE} here to make a root from")
     fresh = root.with_name(root.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     made = subprocess.run(
-        ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _RELEASE, str(fresh), mirror],
+        ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", RELEASE, str(fresh), mirror()],
         capture_output=True,
         text=True,
         check=False,
@@ -87,7 +78,7 @@ def _bootstrap(root: Path) -> None:
         stdin=subprocess.DEVNULL,
     )
     if made.returncode != 0:
-        raise NoTestbedError(f"debootstrap cannot make a root here: {_last_line(made.stdout + made.stderr)}")
+        raise NoTestbedError(f"debootstrap cannot make a root here: {last_line(made.stdout + made.stderr)}")
     (fresh / "etc/machine-id").write_text("")  # each copy gets its own, and no boot counts as the first one
     (fresh / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (fresh / "etc/resolv.conf").unlink(missing_ok=True)
@@ -96,33 +87,3 @@ def _bootstrap(root: Path) -> None:
     (units / "multi-user.target.wants/mosquitto.service").unlink()
     (units / "systemd-firstboot.service").symlink_to("/dev/null")  # it would ask, and there is nobody
     fresh.rename(root)
-
-
-def _mirror() -> str | None:
-    """Where apt gets this release from, by apt-get(8) ``indextargets``."""
-    listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(RELEASE) $(SITE)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    sites = [line.split()[1] for line in listed.stdout.splitlines() if line.startswith(_RELEASE + " ")]
-    return sites[0] if sites else None
-
-
-def _cache() -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("TESTBED_CACHE") or home / "edge-agent-testbeds")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no reason given"])[-1]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from tests.testbeds.debian_root import NoTestbedError
+from tests.testbeds.cache import NoTestbedError
 
 REPOSITORY = Path(__file__).parents[2]
 PREFIX = "opt/edge-agent"

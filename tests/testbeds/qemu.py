@@ -13,22 +13,19 @@ not.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.testbeds.debian_root import NoTestbedError
+from tests.testbeds.cache import RELEASE, NoTestbedError, alone, cache, mirror
 
 CHECKOUT = Path(__file__).parents[2]
-_RELEASE = "bookworm"
 _SITE = "/opt/site"
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 _GLIBC_TAGS = range(17, 37)  # bookworm has glibc 2.36
@@ -98,8 +95,8 @@ def arm_root(machine: Machine) -> Path:
     if reason is not None:
         raise NoTestbedError(reason)
     name = hashlib.sha256(repr(machine).encode()).hexdigest()[:12]
-    root = _cache() / f"{_RELEASE}-{machine.debian}-{name}"
-    with _alone(_cache() / f"{machine.debian}.lock"):
+    root = cache() / f"{RELEASE}-{machine.debian}-{name}"
+    with alone(cache() / f"{machine.debian}.lock"):
         if not root.is_dir():
             _make(machine, root)
     return root
@@ -157,7 +154,7 @@ def _make(machine: Machine, root: Path) -> None:
     fresh = root.with_name(root.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     bootstrap = ["mmdebstrap", "--quiet", "--variant=extract", f"--architectures={machine.debian}"]
-    _try([*bootstrap, f"--include={','.join(machine.packages)}", _RELEASE, str(fresh), _mirror()])
+    _try([*bootstrap, f"--include={','.join(machine.packages)}", RELEASE, str(fresh), mirror()])
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     wheels = ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
     wheels += [f"--abi={abi}" for abi in ("cp311", "abi3", "none")]
@@ -183,31 +180,3 @@ def _try(command: Sequence[str]) -> None:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise NoTestbedError(f"{Path(command[0]).name} cannot make a root for ARM here: {last}")
-
-
-def _mirror() -> str:
-    """Where apt gets this release from, by apt-get(8) ``indextargets``."""
-    listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(RELEASE) $(SITE)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    for line in listed.stdout.splitlines():
-        if line.startswith(f"{_RELEASE} "):
-            return line.split()[1]
-    raise NoTestbedError(f"apt has no mirror of Debian {_RELEASE} here to make a root for ARM from")
-
-
-def _cache() -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("TESTBED_CACHE") or home / "edge-agent-testbeds")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

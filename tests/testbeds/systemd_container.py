@@ -16,7 +16,7 @@ it shares this machine's, ports and all. Inside are Python 3.11 with ``venv``, M
 started); nothing else that listens. Nothing is registered at the host.
 
 Needs root and namespaces. Where they cannot be had, making one raises
-:class:`~tests.testbeds.debian_root.NoTestbedError`; fixtures use :func:`container_or_skip`.
+:class:`~tests.testbeds.cache.NoTestbedError`; fixtures use :func:`container_or_skip`.
 
 A power cut is SIGKILL to the systemd inside: every process of the container is gone between two instructions,
 and nothing is closed or told. What a disk forgets with its power is not shown by it: the page cache of the
@@ -42,8 +42,9 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from tests.testbeds.cache import NoTestbedError
 from tests.testbeds.container_layers import CGROUPS, V1_LIMITS, make_cgroups, mount_layers
-from tests.testbeds.debian_root import NoTestbedError, cached_root
+from tests.testbeds.debian_root import cached_root
 from tests.testbeds.waiting import eventually
 
 T = TypeVar("T")
