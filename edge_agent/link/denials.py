@@ -2,7 +2,8 @@
 
 A refused thing is a topic and what it was for. The list is bounded, an entry goes when the same topic is
 taken later, and what a stranger chose (a response topic, a command's id) is not repeated: of our own tree
-the first two levels are named, of the rest only that it is elsewhere.
+the first two levels are named, of the rest only that it is elsewhere. State is our own choice and named in
+full: elsewhere we keep only what Home Assistant reads.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import Enum
 
 _MOST = 32
 _MOST_LINES = 8
+_DISCOVERY_HINT = "let the access list allow it, or set home_assistant.enabled to false"
 _PLAIN_LEVEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -66,6 +68,8 @@ class Denials:
         if purpose is Purpose.SUBSCRIPTION:
             return topic[:128]
         prefix = f"{self._tree}/" if self._tree else ""
+        if not topic.startswith(prefix) and purpose is Purpose.STATE:
+            return f"{topic[:100]} ({_DISCOVERY_HINT})"
         if not topic.startswith(prefix):
             return "a topic of another tree"
         levels = topic[len(prefix) :].split("/")

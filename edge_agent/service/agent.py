@@ -257,7 +257,7 @@ class Agent:
 
     def _react(self, event: int, now: float) -> None:
         if event == RELOADING:
-            self._reload(self._catalogue)
+            self._reload()
         elif event == _HOME_ASSISTANT_CAME:
             self._presence.note_birth(now)
         elif event == _BOARD_CHANGED:
@@ -293,11 +293,11 @@ class Agent:
                     entry.served.model.close()
         self._log.info("agent.stopped", finished=finished, drained=drained)
 
-    def _reload(self, current: Catalogue) -> None:
-        """Serves what is in the models' folders now; what is unchanged in ``current`` stays as it is."""
+    def _reload(self, *, anew: bool = False) -> None:
+        """Serves what is in the models' folders now; what is unchanged stays as it is, unless ``anew``."""
         self._notifier.send("STATUS=loading models")
         before = self._catalogue
-        self._catalogue = self._load(current)
+        self._catalogue = self._load(before, anew=anew)
         kept = {id(entry.served) for entry in self._catalogue.values()}
         retired = tuple(
             entry.served.model
@@ -327,12 +327,13 @@ class Agent:
         except Empty:
             return None
 
-    def _load(self, current: Catalogue) -> Catalogue:
+    def _load(self, current: Catalogue, *, anew: bool = False) -> Catalogue:
         loader = self._given_loader or BundleLoader(self._threads)
         return load_catalogue(
             self._settings.models.directories,
             GuardedLoader(loader, self._premises.loading),
             current,
+            anew=anew,
             # Its golden sentences were answered, or it was found wanting: that is work, too.
             on_loaded=lambda: self._notifier.send(_EXTENDED, FED),
         )
@@ -361,7 +362,7 @@ class Agent:
         threads = threads or self._settings.inference.threads
         if threads != self._threads:
             self._threads = threads
-            self._reload({})
+            self._reload(anew=True)
 
     def _open_metrics(self) -> None:
         if not self._settings.metrics.enabled:

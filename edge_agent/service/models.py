@@ -159,6 +159,7 @@ def load_catalogue(
     loader: Loader,
     current: Catalogue | None = None,
     *,
+    anew: bool = False,
     on_loaded: Callable[[], None] = lambda: None,
 ) -> dict[str, Entry]:
     """Every bundle of the folders, loaded where it is new or changed.
@@ -167,6 +168,7 @@ def load_catalogue(
         directories: in the order of precedence.
         loader: opens bundles.
         current: what is served now; an unchanged bundle stays the very same object.
+        anew: what is unchanged is loaded again, too, since the loader is another one.
         on_loaded: called after each bundle, however it went.
 
     Returns:
@@ -179,7 +181,7 @@ def load_catalogue(
             log.info("model.shadowed", name=name, path=str(path))
             continue
         before = (current or {}).get(name)
-        catalogue[name] = _entry(name, path, loader, before.served if before else None)
+        catalogue[name] = _entry(name, path, loader, before.served if before else None, anew=anew)
         on_loaded()
     return catalogue
 
@@ -226,10 +228,10 @@ def _readable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _entry(name: str, path: Path, loader: Loader, before: Served | None) -> Entry:
+def _entry(name: str, path: Path, loader: Loader, before: Served | None, *, anew: bool) -> Entry:
     log = get_logger(name=name)
     try:
-        if before is not None and loader.digest(path) == before.digest:
+        if before is not None and not anew and loader.digest(path) == before.digest:
             return Entry(name, before)
         served = loader.load(path)
     except Exception as error:

@@ -213,6 +213,17 @@ def test_a_hot_processor_gets_fewer_threads_until_it_is_well_below_and_no_reques
         assert not [one for one in probe.on(f"{daemon.root}/out/tiny") if "error" in one.json]
 
 
+def test_a_model_that_is_being_replaced_on_disk_when_the_board_gets_hot_goes_on_as_it_was(
+    files: Files, on_board: Start, models: Path, probe: Probe
+) -> None:
+    files.make_raspberry_pi()
+    with on_board(power={"hot_celsius": 60.0, "strained_threads": 1}, inference={"threads": 2}) as daemon:
+        (models / "tiny" / "model.tflite").unlink()
+        files.write(TEMPERATURE, "60000\n")
+        wait_for_health(probe, "degraded", "heat: ", "model tiny: ", "1.0.0 goes on")
+        assert "error" not in ask(probe, daemon, "a")[0]
+
+
 _IMPATIENT = """
 from edge_agent.service import agent
 from edge_agent.telemetry.sampler import Sampler

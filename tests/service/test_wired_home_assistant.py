@@ -166,7 +166,7 @@ def test_a_model_that_goes_takes_its_entities_and_its_topic_along(
         assert house.wait_for(f"{daemon.root}/out/tiny")[0].json["recognized"] is True
 
 
-def test_a_broker_that_forbids_discovery_is_named_and_requests_are_answered(
+def test_a_broker_that_forbids_discovery_is_named_with_a_remedy_and_requests_are_answered(
     tmp_path: Path, models: Path
 ) -> None:
     with (
@@ -179,7 +179,10 @@ def test_a_broker_that_forbids_discovery_is_named_and_requests_are_answered(
         ).json
         assert told["status"] == "degraded"
         [reason] = told["reasons"]
-        assert "Not authorized" in reason
+        assert reason == (
+            f"broker: retained state on {TOPIC} (let the access list allow it, "
+            "or set home_assistant.enabled to false): Not authorized"
+        )
         probe.publish(f"{daemon.root}/in/tiny", SENTENCE)
         assert probe.wait_for(f"{daemon.root}/out/tiny")[0].json["recognized"] is True
 
