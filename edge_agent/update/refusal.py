@@ -1,0 +1,61 @@
+"""Why an update did not come about: one error with a named reason, for people and for the fleet.
+
+The names are part of what a fleet sees, so one that is in use is not renamed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from edge_agent.errors import BundleError
+
+
+class Reason(str, Enum):
+    """Every reason, as it stands in the journal and in messages."""
+
+    # The repository, or somebody between it and us: nothing of it is installed.
+    EXPIRED = "expired"
+    ROLLBACK = "rollback"
+    SIGNATURE = "wrong_signature"
+    THRESHOLD = "below_threshold"
+    TOO_LARGE = "too_large"
+    SLOW = "too_slow"
+    MIX_AND_MATCH = "mix_and_match"
+    ALTERED = "altered"
+    UNKNOWN_TARGET = "unknown_target"
+    NOT_FOR_CHANNEL = "not_for_this_channel"
+    WRONG_SOFTWARE = "wrong_software"
+    BAD_METADATA = "bad_metadata"
+    # The bundle.
+    BUNDLE = "bad_bundle"
+    PROOF = "failed_its_proof"
+    UNHEALTHY = "unhealthy_while_watched"
+    # This machine.
+    UNREACHABLE = "unreachable"
+    NO_SPACE = "no_space"
+    DISK = "disk_failed"
+    BUSY = "another_update_is_running"
+    NOTHING_OLDER = "nothing_to_fall_back_to"
+    INTERRUPTED = "interrupted"
+    # Somebody.
+    ASKED = "asked_for"
+
+
+_OF_THIS_MACHINE = frozenset(
+    {Reason.UNREACHABLE, Reason.NO_SPACE, Reason.DISK, Reason.BUSY, Reason.NOTHING_OLDER, Reason.INTERRUPTED}
+)
+
+
+class UpdateError(BundleError):
+    """An update that was refused (exit code 3) or that this machine could not do now (exit code 1).
+
+    Args:
+        reason: its name.
+        message: one line in words.
+        hint: what to do about it, one line, or None.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{reason.value}: {message}", hint=hint)
+        self.reason = reason
+        self.exit_code = 1 if reason in _OF_THIS_MACHINE else 3
