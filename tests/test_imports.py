@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     **{part: LEAVES | {part} for part in CAPABILITIES},
     "__init__": LEAVES | {"inference"},
     "service": LEAVES | CAPABILITIES | {"service"},
-    "bench": LEAVES | {"inference", "link", "bench"},
+    "bench": LEAVES | {"inference", "link", "telemetry", "bench"},
     "forge": LEAVES | {"inference", "forge"},
     "fleet": LEAVES | {"inference", "update", "fleet"},
     "console": LEAVES | {"inference", "link", "console"},

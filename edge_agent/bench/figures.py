@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edge_agent.inference.metrics import latency
 
 if TYPE_CHECKING:
+    from edge_agent.bench.energy import Energy
     from edge_agent.bench.link import LinkReport
 
 MAX_OVERHEAD_P50_MS = 0.5
@@ -162,8 +163,7 @@ class Report:
         notes: what was left out or could not be kept apart, and why.
         daemon: None where that part was left out.
         link: None where it was not asked for.
-        energy_mj_per_answer: None: there is no sensor.
-        energy_source: of the figure before.
+        energy: of a request, with its sensor or the reason why it is unknown.
         targets: none where the daemon was left out.
     """
 
@@ -178,8 +178,7 @@ class Report:
     bare: Bare
     daemon: Daemon | None
     link: LinkReport | None
-    energy_mj_per_answer: float | None
-    energy_source: str
+    energy: Energy
     targets: tuple[Target, ...]
     notes: tuple[str, ...]
 

@@ -26,7 +26,7 @@ def bench(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Measure this machine: latency, throughput, memory and start time.
+    """Measure this machine: latency, throughput, memory, start time, and energy where there is a sensor.
 
     First the model alone, in a bare loop around the interpreter; then a daemon of its own behind a
     Mosquitto of its own, on the same core, in turns with the bare loop. Other work on the machine spoils
@@ -42,7 +42,8 @@ def bench(
 
       edge-agent bench --json > bench.json
     """
-    from edge_agent.cli.benchmark import FULL, QUICK, run_benchmark
+    from edge_agent.cli.bench_plan import FULL, QUICK
+    from edge_agent.cli.benchmark import run_benchmark
     from edge_agent.cli.find import find_model
     from edge_agent.settings import load_settings
 

@@ -10,6 +10,7 @@ import typer
 from edge_agent.cli.console import print_pairs, print_table
 
 if TYPE_CHECKING:
+    from edge_agent.bench.energy import Energy, PerRequest
     from edge_agent.bench.figures import Percentiles, Report, Target
     from edge_agent.bench.link import LinkReport
 
@@ -35,6 +36,9 @@ def draw_report(report: Report) -> None:
         ),
         _rows(report),
     )
+    told = energy_line(report.energy)
+    if told is not None:
+        typer.echo(f"{told}\n")
     if report.link is not None:
         _draw_link(report.link)
     if report.daemon is not None:
@@ -99,14 +103,30 @@ def _about(report: Report) -> dict[str, str]:
 
 
 def _rows(report: Report) -> list[tuple[str, str, str, str, str]]:
-    rows = [_row("bare interpreter", report.bare.times, report.bare.per_second, "")]
+    energy = report.energy
+    rows = [_row("bare interpreter", report.bare.times, report.bare.per_second, energy_cell(energy.bare))]
     if report.daemon is not None:
-        energy = report.energy_mj_per_answer
-        shown = report.energy_source if energy is None else f"{energy:g}"
-        daemon = report.daemon
+        daemon, shown = report.daemon, energy_cell(energy.daemon)
         rows.append(_row("daemon, QoS 1, publish to result", daemon.times, daemon.per_second, shown))
     return rows
 
 
 def _row(name: str, times: Percentiles, per_second: float, energy: str) -> tuple[str, str, str, str, str]:
     return name, f"{times.p50_ms:.3f}", f"{times.p99_ms:.3f}", f"{per_second:.0f}", energy
+
+
+def energy_cell(found: PerRequest) -> str:
+    """The figure with its standard error, or why there is none."""
+    if found.value_mj is None:
+        return found.reason or "unknown"
+    return f"{found.value_mj:.3g}" + (f" ± {found.error_mj:.2g}" if found.error_mj else "")
+
+
+def energy_line(energy: Energy) -> str | None:
+    """What was measured, and by what; None where there is no sensor."""
+    if energy.source is None or energy.scope is None or energy.quality is None:
+        return None
+    rest = "unknown" if energy.rest_watts is None else f"{energy.rest_watts:.3g} W"
+    return (
+        f"Energy above rest ({rest}), {energy.quality.value} by {energy.source}, scope {energy.scope.value}"
+    )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from math import ceil
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -21,6 +22,7 @@ from edge_agent import __version__
 from edge_agent.bench.asker import Asker
 from edge_agent.bench.bare import bare_runner, run_lengths, run_loop, warm_up
 from edge_agent.bench.cores import Cores, available_cores, choose_cores, pinned, thread_siblings
+from edge_agent.bench.energy import Energy
 from edge_agent.bench.figures import (
     Bare,
     Daemon,
@@ -36,7 +38,9 @@ from edge_agent.bench.link import LinkReport, link_targets_of
 from edge_agent.bench.machine import describe_machine, resident_mb
 from edge_agent.bench.sentences import Sentence, sentences_of_length
 from edge_agent.cli import stage
-from edge_agent.cli.bench_link import LinkPlan, LinkStage, measure_link
+from edge_agent.cli.bench_energy import EnergyStage, Load, measuring_source
+from edge_agent.cli.bench_link import LinkStage, measure_link
+from edge_agent.cli.bench_plan import Plan
 from edge_agent.cli.bench_stage import BASE_TOPIC, wait_online
 from edge_agent.errors import BrokerError, BundleError
 from edge_agent.inference.bundle import read_tokenizer
@@ -49,51 +53,7 @@ from edge_agent.service.machine import Machine
 
 SENTENCE_TOKENS = 12
 _WARM_UP = 100
-_NO_SENSOR = "no sensor"
 _NO_BROKER = "the daemon was left out: Mosquitto is not installed (sudo apt install mosquitto)"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        rounds: turns of bare loop, latency and throughput.
-        calls: of the bare loop in a round, and requests one at a time.
-        requests: with the queue filled, in a round.
-        starts: of the daemon.
-        length_rounds: turns of every sentence length.
-        length_calls: in each of them.
-        link: how much of the link alone, where that is asked for.
-    """
-
-    rounds: int
-    calls: int
-    requests: int
-    starts: int
-    length_rounds: int
-    length_calls: int
-    link: LinkPlan
-
-
-FULL = Plan(
-    rounds=10,
-    calls=300,
-    requests=1000,
-    starts=5,
-    length_rounds=5,
-    length_calls=40,
-    link=LinkPlan(turns=10, calls=300, requests=3000),
-)
-QUICK = Plan(
-    rounds=3,
-    calls=100,
-    requests=300,
-    starts=1,
-    length_rounds=2,
-    length_calls=10,
-    link=LinkPlan(turns=2, calls=50, requests=500),
-)
 Tell = Callable[[str], None]
 
 
@@ -107,6 +67,7 @@ class _Bench:
     runner: Runner
     sentences: tuple[Sentence, ...]
     cores: Cores
+    energy: EnergyStage
 
     @property
     def ids(self) -> list[tuple[int, ...]]:
@@ -121,8 +82,21 @@ class _Bench:
             warm_up(self.runner, self.ids)
             return run_loop(self.runner, self.ids, self.plan.calls)
 
+    def bare_load(self, per_second: float) -> Load:
+        """The bare loop for some seconds, by its rate."""
 
-def run_benchmark(bundle: Path, plan: Plan, tell: Tell, *, with_link: bool = False) -> Report:
+        def load(seconds: float) -> int:
+            calls = ceil(per_second * seconds)
+            with pinned(self.cores.model):
+                run_loop(self.runner, self.ids, calls)
+            return calls
+
+        return load
+
+
+def run_benchmark(
+    bundle: Path, plan: Plan, tell: Tell, *, with_link: bool = False, root: Path = Path("/")
+) -> Report:
     """Measures a model on this machine.
 
     Args:
@@ -130,6 +104,7 @@ def run_benchmark(bundle: Path, plan: Plan, tell: Tell, *, with_link: bool = Fal
         plan: how much.
         tell: what is being done, in words.
         with_link: whether the link is measured by itself, too.
+        root: where the sensors' ``sys``, ``proc`` and ``dev`` are.
 
     Raises:
         BundleError: the bundle is refused, or its golden sentences give no sentence of the length.
@@ -139,15 +114,16 @@ def run_benchmark(bundle: Path, plan: Plan, tell: Tell, *, with_link: bool = Fal
     begun = datetime.now(timezone.utc)
     available = available_cores()
     cores = choose_cores(available, thread_siblings)
+    source, sensor_notes = measuring_source(root)
+    energy_stage = EnergyStage(plan.energy, source, cores.others, tell)
     with pinned(cores.others), Model.load(bundle) as model, bare_runner(model) as runner:
-        shared = _Bench(plan, tell, model, runner, _sentences(model), cores)
+        shared = _Bench(plan, tell, model, runner, _sentences(model), cores, energy_stage)
         tell("the model at every length")
         with pinned(cores.model):
             lengths = run_lengths(
                 runner, shared.ids, model.manifest.input.max_tokens, plan.length_rounds, plan.length_calls
             )
-        together = _with_daemon(shared)
-        bare, daemon = together or (_alone(shared), None)
+        bare, daemon, energy = _with_daemon(shared) or _alone(shared)
         link = _link(shared, available) if with_link and daemon else None
         tell("")
         return Report(
@@ -162,12 +138,16 @@ def run_benchmark(bundle: Path, plan: Plan, tell: Tell, *, with_link: bool = Fal
             bare=bare,
             daemon=daemon,
             link=link,
-            energy_mj_per_answer=None,
-            energy_source=_NO_SENSOR,
+            energy=energy,
             targets=(targets_of(daemon) if daemon else ()) + (link_targets_of(link) if link else ()),
             notes=tuple(
                 note
-                for note in (cores.note, None if daemon else _NO_BROKER, *(link.notes if link else ()))
+                for note in (
+                    cores.note,
+                    None if daemon else _NO_BROKER,
+                    *sensor_notes,
+                    *(link.notes if link else ()),
+                )
                 if note
             ),
         )
@@ -209,7 +189,7 @@ def _measured(shared: _Bench) -> MeasuredModel:
     )
 
 
-def _with_daemon(shared: _Bench) -> tuple[Bare, Daemon] | None:
+def _with_daemon(shared: _Bench) -> tuple[Bare, Daemon, Energy] | None:
     """The daemon and the bare loop in turns; None where there is no Mosquitto."""
     if stage.mosquitto_path() is None:
         return None
@@ -221,12 +201,12 @@ def _with_daemon(shared: _Bench) -> tuple[Bare, Daemon] | None:
         for number in range(shared.plan.starts):
             shared.tell(f"start {number + 1} of {shared.plan.starts}")
             starts.append(_start_seconds(shared, folder, port, f"start-{number}"))
-        rounds, protocol, lost = _daemon_rounds(shared, folder, port)
+        rounds, energy, protocol, lost = _daemon_rounds(shared, folder, port)
     daemon = daemon_of(rounds, starts, broker=_broker_version(), protocol=protocol, lost=lost)
-    return bare_of(rounds), daemon
+    return bare_of(rounds), daemon, energy
 
 
-def _alone(shared: _Bench) -> Bare:
+def _alone(shared: _Bench) -> tuple[Bare, None, Energy]:
     """The bare loop by itself."""
     times: list[float] = []
     rates = []
@@ -234,7 +214,8 @@ def _alone(shared: _Bench) -> Bare:
         found, rate = shared.bare_round()
         times += found
         rates.append(rate)
-    return Bare(Percentiles.of(times), round(median(rates), 1))
+    bare = Bare(Percentiles.of(times), round(median(rates), 1))
+    return bare, None, shared.energy.measure(shared.bare_load(bare.per_second), None)
 
 
 def _start_seconds(shared: _Bench, folder: Path, port: int, device: str) -> float:
@@ -255,8 +236,8 @@ def _pinned_daemon(shared: _Bench, folder: Path, port: int, device: str) -> Iter
         yield process.pid
 
 
-def _daemon_rounds(shared: _Bench, folder: Path, port: int) -> tuple[list[Round], int, int]:
-    """All rounds with one daemon, the protocol that it was asked by, and what it did not answer."""
+def _daemon_rounds(shared: _Bench, folder: Path, port: int) -> tuple[list[Round], Energy, int, int]:
+    """All rounds with one daemon, its energy, the protocol that it was asked by, and what it lost."""
     address, topics = BrokerAddress(stage.HOST, port), Topics(BASE_TOPIC, "bench")
     with Asker(address, topics) as asker, _pinned_daemon(shared, folder, port, "bench") as pid:
         wait_online(asker, folder / "daemon.log")
@@ -265,7 +246,19 @@ def _daemon_rounds(shared: _Bench, folder: Path, port: int) -> tuple[list[Round]
         for number in range(shared.plan.rounds):
             shared.tell(f"round {number + 1} of {shared.plan.rounds}")
             rounds.append(_round(shared, asker, topics, pid))
-        return rounds, asker.protocol, asker.lost
+        return rounds, _energy(shared, asker, topics, rounds), asker.protocol, asker.lost
+
+
+def _energy(shared: _Bench, asker: Asker, topics: Topics, rounds: list[Round]) -> Energy:
+    topic = topics.request(shared.model.manifest.name)
+    per_second = median(each.daemon_per_second for each in rounds)
+
+    def daemon_load(seconds: float) -> int:
+        requests = ceil(per_second * seconds)
+        asker.ask_many(topic, shared.texts, requests)
+        return requests
+
+    return shared.energy.measure(shared.bare_load(bare_of(rounds).per_second), daemon_load)
 
 
 def _round(shared: _Bench, asker: Asker, topics: Topics, pid: int) -> Round:

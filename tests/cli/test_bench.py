@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from edge_agent.bench.energy import Energy, PerRequest, unknown
 from edge_agent.bench.figures import Daemon, Percentiles, Target, targets_of
-from edge_agent.cli.bench_view import target_rows
+from edge_agent.cli.bench_view import energy_cell, energy_line, target_rows
+from edge_agent.telemetry.reading import Quality, Scope
 from tests.cli.command import Done, assert_one_line_and_hint, edge_agent
 
 GOOD = Daemon(
@@ -85,9 +87,16 @@ def test_a_pool_takes_a_core_for_each_device(report: dict[str, Any]) -> None:
         assert report["link"]["pool"]["ratio"] > 0
 
 
-def test_energy_is_null_and_says_why(report: dict[str, Any]) -> None:
-    assert report["energy_mj_per_answer"] is None
-    assert report["energy_source"] == "no sensor"
+def test_energy_is_told_or_null_with_the_reason_and_never_zero(report: dict[str, Any]) -> None:
+    energy = report["energy"]
+    for found in (energy["bare"], energy["daemon"]):
+        assert (found["value_mj"] is None) is (found["reason"] is not None)
+        assert found["value_mj"] is None or found["value_mj"] > 0
+    if energy["source"] is None:
+        assert energy["scope"] is energy["quality"] is energy["rest_watts"] is None
+        assert energy["bare"]["reason"] == energy["daemon"]["reason"] == "no sensor"
+    else:
+        assert energy["quality"] == "measured"
 
 
 def test_every_target_is_marked(report: dict[str, Any]) -> None:
@@ -149,3 +158,16 @@ def test_rows_mark_what_is_met_and_what_is_not() -> None:
         ("start", "1.2", "≤ 1 s", "✗"),
         ("echo", "12346", "≥ 5000", "✓"),
     ]
+
+
+def test_the_energy_of_the_table_is_a_figure_with_its_error_or_a_reason() -> None:
+    assert energy_cell(PerRequest(value_mj=3.1234, error_mj=0.123)) == "3.12 ± 0.12"
+    assert energy_cell(PerRequest(value_mj=0.0123)) == "0.0123"
+    assert energy_cell(PerRequest(reason="no sensor")) == "no sensor"
+
+
+def test_the_line_below_the_table_names_source_scope_and_rest() -> None:
+    nothing = PerRequest(reason="no more than at rest")
+    told = energy_line(Energy("rapl", Scope.SOC, Quality.MEASURED, 3.456, nothing, nothing))
+    assert told == "Energy above rest (3.46 W), measured by rapl, scope soc"
+    assert energy_line(unknown("no sensor")) is None
