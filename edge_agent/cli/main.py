@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from edge_agent.cli import bench, bundle, check, demo, forge, model, predict, send, watch
+from edge_agent.cli import bench, bundle, check, demo, fleet, forge, model, predict, send, watch
 from edge_agent.cli.console import EXIT_INTERRUPTED, print_error
 from edge_agent.errors import EdgeAgentError, SettingsError
 
@@ -57,6 +57,7 @@ app.command("bench", rich_help_panel=_DEVICE)(bench.bench)
 app.add_typer(model.app, name="model", rich_help_panel=_MODELS)
 app.add_typer(bundle.app, name="bundle", rich_help_panel=_MODELS)
 app.add_typer(forge.app, name="forge", rich_help_panel=_MODELS)
+app.add_typer(fleet.app, name="fleet", rich_help_panel="Many devices")
 
 
 def _print_version(wanted: bool) -> None:
