@@ -264,7 +264,7 @@ class Store:
     def _copy(self, source: Path, target: Path) -> Content:
         target.mkdir()
         for path in sorted(source.iterdir()):
-            shutil.copyfile(path, target / path.name, follow_symlinks=False)
+            shutil.copyfile(path, target / path.name)
         return self._check(target)
 
     def _clear_incoming(self) -> None:
