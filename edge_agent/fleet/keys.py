@@ -16,6 +16,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,9 +68,11 @@ class KeyRing:
         self._ask = secrets
         self._known: dict[Path, str] = {}
         self._signers: dict[str, Signer] = {}
-        self._entries = {
-            keyid: entry for folder in self._folders for keyid, entry in _read_index(folder).items()
-        }
+        self._entries: dict[str, _Entry] = {}
+        for folder in self._folders:
+            for keyid, entry in _read_index(folder).items():
+                if keyid not in self._entries or not _is_here(self._entries[keyid]):
+                    self._entries[keyid] = entry
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -109,7 +112,7 @@ class KeyRing:
         signer = CryptoSigner(private)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            name = _free_name(folder, role)
+            name = self._free_name(folder, role)
             write_atomic(folder / name, pem, mode=0o600)
             self._add(folder, _FILE + name, signer.public_key)
         except OSError as error:
@@ -141,10 +144,15 @@ class KeyRing:
     def _own_files(self) -> list[_Entry]:
         return [entry for entry in self._entries.values() if entry.uri.startswith(_FILE)]
 
+    def _free_name(self, folder: Path, role: str) -> str:
+        """A file's name that is not in use, and was not by a key that is away or lost."""
+        listed = {entry.uri.removeprefix(_FILE) for entry in _read_index(folder).values()}
+        numbers = (f"{role}-{number}.pem" for number in count(1))
+        return next(name for name in numbers if name not in listed and not (folder / name).exists())
+
     def _add(self, folder: Path, uri: str, key: Key) -> None:
         self._entries[key.keyid] = _Entry(folder, uri, key)
-        own = {keyid: entry for keyid, entry in self._entries.items() if entry.folder == folder}
-        _write_index(folder, own)
+        _write_index(folder, {**_read_index(folder), key.keyid: self._entries[key.keyid]})
 
     def _open(self, entry: _Entry) -> Signer:
         if not entry.uri.startswith(_FILE):
@@ -181,13 +189,6 @@ def _as_file_key(key: Key) -> SSlibKey:
 
 def _is_here(entry: _Entry) -> bool:
     return not entry.uri.startswith(_FILE) or (entry.folder / entry.uri.removeprefix(_FILE)).exists()
-
-
-def _free_name(folder: Path, role: str) -> str:
-    number = 1
-    while (folder / f"{role}-{number}.pem").exists():
-        number += 1
-    return f"{role}-{number}.pem"
 
 
 def _read_index(folder: Path) -> dict[str, _Entry]:
