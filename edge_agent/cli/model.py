@@ -16,6 +16,7 @@ from edge_agent.cli.console import (
     print_table,
     quiet_runtime,
 )
+from edge_agent.cli.model_store import install, rollback
 from edge_agent.cli.predict import ModelOption
 from edge_agent.errors import BundleError
 from edge_agent.types import Task
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from edge_agent.inference.metrics import Summary
     from edge_agent.inference.model import Model
 
-app = typer.Typer(help="List, verify and evaluate the models of this device.", no_args_is_help=True)
+app = typer.Typer(help="List, install, verify and evaluate the models of this device.", no_args_is_help=True)
+app.command("install")(install)
+app.command("rollback")(rollback)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ copied there is taken into the store, and exchanged with the link in one call.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import BundleError
-from edge_agent.update.disk import Disk, locked
+from edge_agent.update.disk import Disk, give_tree, locked
 from edge_agent.update.record import DIGEST, Journal
 from edge_agent.update.refusal import Reason, UpdateError
 
@@ -273,11 +272,7 @@ class Store:
 
     def _give_to_owner(self) -> None:
         """What root made belongs to the owner of the folder, or the daemon could not change it."""
-        owner = self.models.stat()
-        if os.geteuid() != 0 or owner.st_uid == 0:
-            return
-        for path in (self.folder, *self.folder.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        give_tree(self.folder, self.models)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from tuf.ngclient.updater import TargetFile
 
 from edge_agent.errors import SettingsError
 from edge_agent.files import write_atomic
-from edge_agent.update.disk import locked
+from edge_agent.update.disk import give_tree, locked
 from edge_agent.update.fetch import Fetcher, Patience
 from edge_agent.update.record import DIGEST, NAME
 from edge_agent.update.refusal import Reason, UpdateError
@@ -74,7 +74,7 @@ class Repository:
     ) -> None:
         base = address(source)
         self._metadata, self._parts = folder / "metadata", folder / "parts"
-        self._lock = folder / "lock"
+        self._folder, self._lock = folder, folder / "lock"
         for path in (folder, self._metadata, self._parts):
             path.mkdir(parents=True, exist_ok=True)
         self._fetcher = Fetcher(self._parts, f"{base}targets/", patience)
@@ -167,6 +167,16 @@ class Repository:
         """Forgets what was downloaded, parts as well."""
         for path in self._parts.iterdir():
             path.unlink(missing_ok=True)
+
+    def give_to_owner(self) -> None:
+        """What root wrote belongs to the owner of the folders around it, or the daemon could not write it."""
+        below = self._folder
+        for around in list(self._folder.parents)[:2]:  # a device's folder, and that of the state
+            if around.stat().st_uid != 0:
+                with suppress(OSError):
+                    give_tree(below, around)
+                return
+            below = around
 
     def _target(self, path: str) -> TargetFile:
         with locked(self._lock), _refusals():

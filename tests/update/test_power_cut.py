@@ -137,7 +137,7 @@ PROGRAM = (
 
 def _straced(copy: Path, call: str | None = None, when: int = 1) -> subprocess.CompletedProcess[str]:
     inject = [] if call is None else ["-e", f"inject={call}:signal=SIGKILL:when={when}"]
-    command = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={CALLS}", *inject]
+    command = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", *inject]
     return subprocess.run(
         [*command, sys.executable, "-c", PROGRAM, str(copy)],
         capture_output=True,

@@ -1,0 +1,308 @@
+"""``edge-agent model install`` and ``rollback``: the store of models from the command line.
+
+What the store does is :mod:`edge_agent.update`; here it gets what it must not import itself: how bundles are
+unpacked and checked, and a process that lets a candidate answer its golden sentences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from edge_agent.cli.console import ConfigOption, JsonOption, print_json
+from edge_agent.errors import BundleError, SettingsError
+
+if TYPE_CHECKING:
+    from edge_agent.inference.bundle import Bundle
+    from edge_agent.settings import Settings
+    from edge_agent.update.install import Outcome, Wanted
+    from edge_agent.update.slots import Record
+    from edge_agent.update.store import Content, Store
+    from edge_agent.update.trust import Offer, Repository
+
+PINNED_ROOT: Final = Path("/etc/edge-agent/root.json")
+_MANIFEST: Final = "bundle.json"
+_ARCHIVE: Final = ".edgemodel"
+_ROOM_FOR_ZIP: Final = 4
+"""A download needs its part, the whole, and the unpacked folder of about twice its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What a command did, for ``--json``."""
+
+    model: str
+    serving: str | None
+    digest: str | None
+    previous: str | None
+    state: str
+    changed: bool
+    told_daemon: bool
+
+
+def install(
+    target: Annotated[
+        str, typer.Argument(metavar="FILE|FOLDER|NAME[@VERSION]", help="A bundle, or a model's name.")
+    ],
+    repository: Annotated[
+        str | None,
+        typer.Option("--repository", metavar="URL|DIR", help="Signed repository that NAME comes from."),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", metavar="FILE", help=f"Its pinned root.json. Default: {PINNED_ROOT}."),
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            "--channel", metavar="GROUP", help="Whose channel names the version. Default: 'default'."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Install a model, once it has answered its golden sentences on this machine.
+
+    A file or folder is checked as a bundle. A name is taken from a signed
+    repository (--repository, --root): the version that is asked for, or the
+    one that the channel names. The version before is kept for rollback. What
+    is refused changes nothing.
+
+    Exit code 0: it serves, or did already; 1: this machine cannot do it now
+    (space, network, another update); 3: bundle, signature or proof refused.
+
+    [bold]Examples[/]
+      edge-agent model install home-1.1.0.edgemodel
+      edge-agent model install home --repository https://models.example.org
+      edge-agent model install home@1.1.0 --repository /media/usb --root root.json
+    """
+    from edge_agent.settings import load_settings
+
+    settings = load_settings(config)
+    store = open_store(settings)
+    path = Path(target)
+    is_path = "/" in target or target.endswith(_ARCHIVE) or (path / _MANIFEST).exists()
+    if is_path and repository is not None:
+        raise SettingsError("--repository goes with a model's name", hint="name it as NAME[@VERSION]")
+    if is_path:
+        outcome = _install(store, wanted_from(path))
+    else:
+        outcome = _from_repository(settings, store, target, repository, root, channel)
+    _tell(outcome.record, outcome.is_new, as_json)
+
+
+def rollback(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Turn a model back to the version that served before.
+
+    [bold]Example[/]
+      edge-agent model rollback home
+    """
+    from edge_agent.settings import load_settings
+    from edge_agent.update.install import roll_back
+    from edge_agent.update.record import NAME
+
+    if not NAME.fullmatch(name):
+        raise SettingsError("that is no name of a model", hint="edge-agent model list")
+    _tell(roll_back(open_store(load_settings(config)), name), True, as_json)
+
+
+def open_store(settings: Settings) -> Store:
+    """The store in the first of the settings' folders that can have one.
+
+    Raises:
+        SettingsError: there is none; each of them is a bundle itself.
+    """
+    from edge_agent.update.store import Store
+
+    for folder in settings.models.directories:
+        if not (folder / _MANIFEST).exists():
+            return Store(folder, check_bundle)
+    raise SettingsError("no folder for models", hint="set models.directories to a folder of bundles")
+
+
+def check_bundle(folder: Path) -> Content:
+    """Checks every file of a bundle's folder.
+
+    Raises:
+        BundleError: it is no right bundle.
+    """
+    from edge_agent.inference.bundle import read_bundle
+
+    return _content(read_bundle(folder))
+
+
+def unpack_bundle(source: Path, folder: Path) -> Content:
+    """Writes a bundle, a zip or a folder, as the new folder ``folder``, and checks it.
+
+    Raises:
+        BundleError: it is no right bundle.
+    """
+    from edge_agent.inference.bundle import read_bundle, unpack
+
+    if source.is_file():
+        return _content(unpack(source, folder))
+    bundle = read_bundle(source)
+    folder.mkdir()
+    for name in (_MANIFEST, *bundle.manifest.files):
+        shutil.copyfile(bundle.file(name), folder / name)
+    return check_bundle(folder)
+
+
+def wanted_from(path: Path) -> Wanted:
+    """A bundle on this machine, by what its manifest claims; the store checks it.
+
+    Raises:
+        BundleError: it is missing, or has no manifest that can be read.
+    """
+    from edge_agent.inference.archive import MOST_MANIFEST_BYTES, ZIP_ERRORS, checked_members, read_member
+    from edge_agent.inference.manifest import parse_manifest
+    from edge_agent.update.install import Wanted
+    from edge_agent.update.store import Content
+
+    if path.is_dir():
+        content = check_bundle(path)
+        return Wanted(
+            content, sum(file.stat().st_size for file in path.iterdir()), lambda: path, unpack_bundle
+        )
+    try:
+        with zipfile.ZipFile(path) as source:
+            members = checked_members(source)
+            if _MANIFEST not in members:
+                raise BundleError(f"{path}: {_MANIFEST} is missing")
+            raw = read_member(source, members[_MANIFEST], MOST_MANIFEST_BYTES)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: missing", hint="name a bundle's folder or an .edgemodel file") from error
+    except (*ZIP_ERRORS, OSError) as error:
+        raise BundleError(f"{path}: not a bundle's zip, or truncated") from error
+    manifest = parse_manifest(raw)
+    size = len(raw) + sum(record.size for record in manifest.files.values())
+    found = Content(manifest.name, manifest.version, f"sha256:{hashlib.sha256(raw).hexdigest()}")
+    return Wanted(found, size, lambda: path, unpack_bundle)
+
+
+def _install(store: Store, wanted: Wanted) -> Outcome:
+    from edge_agent.cli.model_proof import prove
+    from edge_agent.update.install import install as install_wanted
+
+    return install_wanted(store, wanted, prove)
+
+
+def _from_repository(
+    settings: Settings,
+    store: Store,
+    target: str,
+    source: str | None,
+    root: Path | None,
+    channel: str | None,
+) -> Outcome:
+    from edge_agent.update.install import Wanted
+    from edge_agent.update.refusal import Reason, UpdateError
+
+    if source is None:
+        raise SettingsError(
+            f"{target} is no bundle here", hint="name a file or folder, or where it comes from: --repository"
+        )
+    name, _, version = target.partition("@")
+    client = _repository(settings, source, root or PINNED_ROOT)
+    try:
+        client.refresh()
+        offer: Offer = client.offered(name, version or None, channel)
+        size = _ROOM_FOR_ZIP * offer.length
+        outcome = _install(store, Wanted(offer.content, size, lambda: client.download(offer), unpack_bundle))
+    except UpdateError as error:
+        if error.reason not in (Reason.UNREACHABLE, Reason.SLOW):  # those are resumed
+            client.clear()
+        raise
+    finally:
+        client.give_to_owner()
+    client.clear()
+    return outcome
+
+
+def _repository(settings: Settings, source: str, root: Path) -> Repository:
+    from edge_agent.service.machine import kernel_clock_synced
+    from edge_agent.service.places import find_places
+    from edge_agent.update.known_time import read_clocks, take_reference
+    from edge_agent.update.trust import Repository
+
+    places = find_places(os.environ, settings.device.id, state_directory=settings.device.state_directory)
+    folder = places.state / "update"
+    try:
+        pinned = root.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{root} cannot be read: {error.strerror}", hint="--root FILE, from whoever runs the repository"
+        ) from error
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reference = take_reference(folder / "clock.json", read_clocks(kernel_clock_synced()))
+        return Repository(source, pinned, folder, reference.time)
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} cannot be written: {error.strerror}",
+            hint="run it as the owner of the folder, or as root; or set device.state_directory",
+        ) from error
+
+
+def _content(bundle: Bundle) -> Content:
+    from edge_agent.update.store import Content
+
+    return Content(bundle.manifest.name, bundle.manifest.version, bundle.digest)
+
+
+def _tell(record: Record, changed: bool, as_json: bool) -> None:
+    from edge_agent.update.slots import State
+
+    told = changed and _tell_daemon()
+    serving, older = record.serving, record.fallback
+    if as_json:
+        version, digest = (serving.version, serving.digest) if serving else (None, None)
+        previous = older.version if older else None
+        print_json(Installed(record.name, version, digest, previous, record.state.value, changed, told))
+        return
+    version = serving.version if serving else "nothing"
+    if not changed:
+        typer.echo(f"nothing to do: {record.name} {version} is installed")
+        return
+    if record.state is State.ROLLED_BACK:
+        typer.echo(f"{record.name} is back at {version}")
+    else:
+        typer.echo(f"{record.name} {version} is installed and passed its golden sentences here")
+    if older:
+        typer.echo(f"back to {older.version}: edge-agent model rollback {record.name}")
+    typer.echo(
+        "edge-agentd was told to read its models again"
+        if told
+        else "a running edge-agentd serves it after: sudo systemctl reload edge-agent (or SIGHUP)"
+    )
+
+
+def _tell_daemon() -> bool:
+    """Sends SIGHUP to the daemon where systemd knows its process."""
+    from edge_agent.cli.findings_command import ask_command, find_command
+    from edge_agent.cli.findings_service import UNIT, parse_properties
+
+    systemctl = find_command("systemctl")
+    if systemctl is None or not Path("/run/systemd/system").is_dir():
+        return False
+    shown = parse_properties(ask_command([systemctl, "show", UNIT, "--property=MainPID"], 3.0) or "")
+    pid = int(shown.get("MainPID", "0") or 0)
+    if pid <= 1:
+        return False
+    with suppress(OSError):
+        os.kill(pid, signal.SIGHUP)
+        return True
+    return False
