@@ -6,7 +6,7 @@ time (:mod:`~edge_agent.update.clock`), a way to fetch and a durable way to writ
 named reasons. Two private names of python-tuf 7 are used for that, since it has no public ones; a test pins
 them, and a version without them fails closed.
 
-Targets: ``models/<name>/<name>-<version>.edgemodel`` with the custom metadata name, version and digest; and
+Targets: ``models/<name>-<version>.edgemodel`` with the custom metadata name, version and digest; and
 ``channels/<group>.json``, which says what version of which model a device that polls should have.
 """
 
@@ -106,7 +106,7 @@ class Repository:
         """
         if not NAME.fullmatch(name) or not _VERSION.fullmatch(version):
             raise UpdateError(Reason.UNKNOWN_TARGET, "that is no name and version of a model")
-        target = self._target(f"models/{name}/{name}-{version}.edgemodel")
+        target = self._target(f"models/{name}-{version}.edgemodel")
         custom = target.custom if isinstance(target.custom, Mapping) else {}
         digest = custom.get("digest")
         if not isinstance(digest, str) or not DIGEST.fullmatch(digest):

@@ -6,6 +6,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from edge_agent.cli.model_proof import prove
 from edge_agent.errors import GoldenError
 from edge_agent.inference.bundle import pack, read_bundle
 from tests.cli.command import Done, assert_one_line_and_hint, edge_agent
+from tests.fleet.workplace import Workplace
 from tests.tiny_bundle import build_tiny_bundle
 from tests.update.toy import tree
 from tests.update.tuf_repository import TufRepository
@@ -164,7 +166,7 @@ def _served(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def repository(tmp_path: Path, zips: dict[str, Path]) -> TufRepository:
-    made = TufRepository(tmp_path / "repository")
+    made = TufRepository(tmp_path / "repository", now=datetime.now(timezone.utc))
     for version, path in zips.items():
         made.add("tiny", version, path.read_bytes(), read_bundle(path.parent / version).digest)
     made.add_channel("default", {"tiny": "1.0.0"})
@@ -202,10 +204,22 @@ def test_install_from_a_signed_repository(
     assert list(parts.iterdir()) == []
 
 
+def test_install_what_an_operator_published(machine: Machine, tiny_folder: Path, tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "operator")
+    place.create()
+    place.publish(tiny_folder, groups=("kitchens",))
+    done = machine.run(
+        "install", "tiny", "--channel", "kitchens", "--repository", place.repository,
+        "--root", place.keys / "root.json",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    assert machine.version() == "1.0.0"
+
+
 def test_a_repository_that_is_not_signed_by_the_pinned_root_is_refused(
     machine: Machine, repository: TufRepository, tmp_path: Path
 ) -> None:
-    other = TufRepository(tmp_path / "other")
+    other = TufRepository(tmp_path / "other", now=datetime.now(timezone.utc))
     (tmp_path / "root.json").write_bytes(other.pinned)
     done = machine.run("install", "tiny", "--repository", repository.folder, "--root", tmp_path / "root.json")
     assert (done.code, done.out, "wrong_signature" in done.err) == (3, "", True)

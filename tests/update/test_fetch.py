@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -56,16 +56,14 @@ class Server:
 def _running(server: Server) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            try:
+            with suppress(OSError):
                 server.respond(self)
-            except OSError:
-                pass
 
         def log_message(self, *arguments: object) -> None:
             """Says nothing."""
 
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
     thread.start()
     server.url = f"http://127.0.0.1:{running.server_address[1]}/targets/bundle"
     try:
@@ -175,7 +173,10 @@ def test_a_server_that_falls_silent_is_given_up(server: Server, tmp_path: Path) 
 
 
 def test_a_server_that_never_answers_is_given_up(server: Server, tmp_path: Path) -> None:
-    server.answer = lambda handler: server.closing.wait() and None
+    def wait(handler: BaseHTTPRequestHandler) -> None:
+        server.closing.wait()
+
+    server.answer = wait
     with pytest.raises(SlowRetrievalError):
         _get(_fetcher(tmp_path, Patience(gap_seconds=0.3)), server.url)
 

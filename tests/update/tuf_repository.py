@@ -21,10 +21,11 @@ class TufRepository:
 
     folder: Path
     root_threshold: int = 2
+    now: datetime = NOW
     signers: dict[str, list[CryptoSigner]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        expires = NOW + timedelta(days=30)
+        expires = self.now + timedelta(days=30)
         self.root = Root(expires=expires, consistent_snapshot=True)
         self.timestamp = Timestamp(expires=expires)
         self.snapshot = Snapshot(expires=expires)
@@ -60,7 +61,7 @@ class TufRepository:
 
     def add(self, name: str, version: str, content: bytes, digest: str, *, claims: str | None = None) -> Path:
         known = {"name": claims or name, "version": version, "digest": digest}
-        return self.add_target(f"models/{name}/{name}-{version}.edgemodel", content, known)
+        return self.add_target(f"models/{name}-{version}.edgemodel", content, known)
 
     def add_channel(self, group: str, models: dict[str, str]) -> Path:
         content = json.dumps({"format": 1, "group": group, "models": models}).encode()
