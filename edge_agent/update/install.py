@@ -237,7 +237,7 @@ class _Run:
         if self._store.holds(digest):  # an earlier attempt got so far, or it served before
             self.move(Event.ARRIVED)
         else:
-            self._store.need_space(wanted.bytes_needed)
+            self._make_space(wanted.bytes_needed)
             source = wanted.fetch()
             self.move(Event.ARRIVED)
             found = self._store.add(source, wanted.unpack)
@@ -256,6 +256,14 @@ class _Run:
         self.move(Event.PROVED)
         self._store.link(self.record.name, digest)
         self.move(Event.SWITCHED)
+
+    def _make_space(self, size: int) -> None:
+        """Old versions go before a new one is refused for want of room."""
+        try:
+            self._store.need_space(size)
+        except UpdateError:
+            self.record = collect(self._store, self.record.name, Budget(0, 0))
+            self._store.need_space(size)
 
     def move(self, event: Event, reason: Reason | None = None, detail: str | None = None) -> Record:
         """Writes the next record."""

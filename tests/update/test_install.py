@@ -218,6 +218,23 @@ def test_too_little_room_is_seen_before_anything_is_written(models: Path) -> Non
     assert served(models) == "1.0.0"
 
 
+def test_old_versions_go_before_a_new_one_is_refused_for_want_of_room(models: Path) -> None:
+    class Small(Disk):
+        def free_bytes(self, path: Path) -> int:
+            return 0 if len(list(path.glob("sha256-*"))) > 2 else 1 << 20
+
+    for version in ("1.0.0", "1.1.0", "1.2.0", "1.3.0"):
+        _install(models, version)
+    toy = write_toy(models.parent / "toy", "1.4.0")
+    install(open_store(models, Small()), wanted(toy), proves)
+    assert served(models) == "1.4.0"
+    roll_back(open_store(models), "home")
+    assert served(models) == "1.3.0"
+    roll_back(open_store(models), "home")
+    assert served(models) == "1.2.0"  # which was what 1.3.0 would have fallen back to
+    assert _reason(models, lambda: roll_back(open_store(models), "home")) is Reason.NOTHING_OLDER
+
+
 def test_a_disk_that_fills_up_leaves_the_old_one_serving(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
