@@ -3,8 +3,8 @@
 The daemon asks by a conditional GET for ``timestamp.json`` (RFC 9110, section 13.1: If-None-Match), of which
 every change of a repository makes a new one, or looks whether that file of a folder has changed. Only when it
 has, a child with python-tuf is started, and that one believes nothing of this answer. Whoever answers
-"nothing new" for ever withholds updates, which is seen when the trusted metadata expire: so the child is to be
-started once a day all the same.
+"nothing new" for ever withholds updates, which is seen when the trusted metadata expire: so the child is to
+be started once a day all the same.
 
 Neither python-tuf nor urllib3 is imported here: the daemon is to stay small.
 """
