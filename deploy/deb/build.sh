@@ -56,6 +56,11 @@ lay_out_system() { # ROOT
     make -s -C "$repository" install-models DESTDIR="$1" PREFIX=/usr >/dev/null
 }
 
+installed_kilobytes() { # ROOT: as deb-substvars(5) counts, so that no file system has a say in it
+    find "$1" -path "$1/DEBIAN" -prune -o -printf '%y %s\n' |
+        awk '{ kilobytes += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print kilobytes }'
+}
+
 write_control() { # ROOT ARCH PYTHON-VERSION VERSION
     local depends="python$3, libc6 (>= 2.34), libgcc-s1, libstdc++6, systemd (>= 249), passwd"
     [[ $2 != armhf ]] || depends+=", python3-numpy (>= 1:1.24), python3-numpy (<< 1:2), python3-psutil (>= 5.9)"
@@ -67,7 +72,7 @@ Architecture: $2
 Maintainer: The edge-agent authors
 Section: net
 Priority: optional
-Installed-Size: $(du -sk --apparent-size --exclude DEBIAN "$1" | cut -f1)
+Installed-Size: $(installed_kilobytes "$1")
 Depends: $depends
 Recommends: mosquitto | mqtt-broker
 Description: private language appliance: text in over MQTT, meaning out

@@ -25,12 +25,14 @@ from threading import Condition
 import numpy as np
 import psutil
 
+from edge_agent.service.presence import FILE_NAME
 from tests.chaos.asker import Asker, Question, questions
 from tests.chaos.driver import memory_folder, plain_texts
 from tests.chaos.ledger import Answered, Event, Sent
 from tests.chaos.report import machine, put_section
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.daemon import Daemon
+from tests.testbeds.waiting import eventually
 from tests.tiny_bundle import build_tiny_bundle
 
 BLOCKS = 20
@@ -177,6 +179,14 @@ class Soak:
             written_bytes=self._process.io_counters().write_bytes,
         )
 
+    def wait_announced(self) -> None:
+        """Waits until the device has noted what it told Home Assistant, a second or so after its start."""
+        eventually(
+            lambda: any(path.name == FILE_NAME for folder in self.folders for path in folder.rglob("*")),
+            60.0,
+            "the record of the announcement",
+        )
+
     def marks(self) -> dict[str, tuple[int, int]]:
         """Size and time of change of every file in the daemon's folders, but for its log."""
         return {
@@ -248,6 +258,7 @@ def main() -> int:
         soak = Soak(Path(name), Path(memory), parts)
         begun = time.monotonic()
         soak.ask(int(_WARM_UP * requests))
+        soak.wait_announced()
         marks, samples = soak.marks(), [soak.sample()]
         rest = requests - soak.counter.sent
         for _ in range(_SAMPLES):

@@ -84,6 +84,7 @@ def test_the_daemon_writes_no_file_while_it_answers(tmp_path: Path) -> None:
         soak = Soak(tmp_path, Path(memory), parts)
         soak.ask(300)
         soak.settle()
+        soak.wait_announced()
         marks, before = soak.marks(), soak.sample()
         soak.ask(1000)
         soak.settle()
