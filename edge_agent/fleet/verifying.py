@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
@@ -28,6 +28,7 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets
 from tuf.ngclient import FetcherInterface, Updater
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
+from urllib3.exceptions import HTTPError
 
 from edge_agent.errors import BundleError, SettingsError
 from edge_agent.fleet.folder_fetcher import FolderFetcher
@@ -92,6 +93,10 @@ class _Walk:
     def __init__(self, place: str, scratch: Path, pinned_root: bytes) -> None:
         self._base = place.rstrip("/") if "://" in place else Path(place).resolve().as_uri()
         local = urlsplit(self._base).scheme == "file"
+        if local and not (Path(unquote(urlsplit(self._base).path)) / METADATA).is_dir():
+            raise SettingsError(
+                f"{place}: no repository of models", hint="name the folder that holds metadata/"
+            )
         self._fetcher: FetcherInterface = FolderFetcher() if local else Urllib3Fetcher()
         self._metadata, self._files = scratch / METADATA, scratch / TARGETS
         self._metadata.mkdir()
@@ -213,6 +218,8 @@ class _Walk:
             yield
         except BundleError as error:
             self._tell(subject, str(error))
+        except HTTPError as error:  # in the middle of a file; python-tuf wraps only what fails at its start
+            self._tell(subject, f"the download broke off ({error!s:.120})")
         except (RepositoryError, DownloadError) as error:
             if self._nothing_there(error):
                 raise SettingsError(

@@ -5,8 +5,10 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,15 +33,22 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def url(place: Workplace) -> Iterator[str]:
-    handler = functools.partial(_Quiet, directory=str(place.repository))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+@contextmanager
+def _served(place: Workplace, handler: type[SimpleHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(handler, directory=str(place.repository))
+    ) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def url(place: Workplace) -> Iterator[str]:
+    with _served(place, _Quiet) as address:
+        yield address
 
 
 def test_a_device_gets_the_model_from_a_folder_with_what_the_metadata_say_of_it(
@@ -67,6 +76,17 @@ def test_a_device_gets_model_and_channel_from_a_plain_web_server(place: Workplac
     assert channel == {"format": 1, "group": "kitchens", "models": {"tiny": "1.0.0"}}
     report = verify(url, place.first_root)
     assert (report.models, report.channels, report.findings) == (1, 1, [])
+
+
+def test_a_server_that_breaks_off_is_told(place: Workplace) -> None:
+    class Short(_Quiet):
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            outputfile.write(source.read()[:20_000])
+
+    with _served(place, Short) as broken:
+        (finding,) = verify(broken, place.first_root).findings
+    assert finding.subject == TINY
+    assert finding.problem.startswith("the download broke off")
 
 
 def test_the_same_bundle_again_changes_nothing(place: Workplace, tiny_folder: Path) -> None:
