@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from edge_agent.fleet.layout import Channel
 
 app = typer.Typer(help="Publish signed models for many devices.", no_args_is_help=True)
-app.command("rotate")(fleet_keys.rotate)
-app.command("delegate")(fleet_keys.delegate)
-app.command("refresh")(fleet_keys.refresh)
-app.command("expire-soon")(fleet_keys.expire_soon)
-app.command("verify")(fleet_verify.verify)
-
 _THRESHOLD = "How many {} keys must sign."
 _COUNT = "How many {} keys there are."
 _DAYS = "For how many days {} metadata are valid."
@@ -119,7 +113,7 @@ def _signatures(plan: Plan, role: str) -> str:
 @app.command("publish")
 def publish(
     bundles: Annotated[
-        list[Path], typer.Argument(metavar="BUNDLE…", help="Folders or .edgemodel files.", show_default=False)
+        list[Path], typer.Argument(metavar="BUNDLE", help="Folders or .edgemodel files.", show_default=False)
     ],
     *,
     group: Annotated[
@@ -221,3 +215,10 @@ def _show_channels(found: list[Channel], as_json: bool) -> None:
         print_table(("group", "model", "version"), rows)
     else:
         typer.echo("no such channel; edge-agent fleet channel GROUP NAME VERSION makes one")
+
+
+app.command("rotate")(fleet_keys.rotate)
+app.command("delegate")(fleet_keys.delegate)
+app.command("refresh")(fleet_keys.refresh)
+app.command("expire-soon")(fleet_keys.expire_soon)
+app.command("verify")(fleet_verify.verify)

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 _KEYS_SUFFIX = "-keys"
 
-RepositoryOption = Annotated[
-    Path, typer.Option("--repo", metavar="DIR", help="The repository. Default: ./repository.")
-]
+RepositoryOption = Annotated[Path, typer.Option("--repo", metavar="DIR", help="The repository.")]
 KeysOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -44,7 +42,7 @@ SignerOption = Annotated[
     typer.Option("--signer", metavar="URI", help="A token or key service in place of a file, such as hsm:2."),
 ]
 SignedByOption = Annotated[
-    str, typer.Option("--as", metavar="ROLE", help="The delegated role that signs. Default: targets.")
+    str, typer.Option("--as", metavar="ROLE", help="The role that signs: targets or a delegated one.")
 ]
 AllowOlderOption = Annotated[
     bool, typer.Option("--allow-older", help="Take a version that is lower than what is there.")
