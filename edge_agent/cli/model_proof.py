@@ -28,18 +28,19 @@ _PROGRAM: Final = (
 )
 
 
-def prove(folder: Path, *, seconds: float = PROOF_SECONDS) -> None:
+def prove(folder: Path, *, seconds: float = PROOF_SECONDS, program: str = _PROGRAM) -> None:
     """Loads a bundle and compares its golden sentences, in a child.
 
     Args:
         folder: of the bundle.
         seconds: how long it may take.
+        program: what the child runs, with the arguments of ``model verify``.
 
     Raises:
         GoldenError: it crashed, took too long, or answered wrongly.
         BundleError: it is no right bundle.
     """
-    command = [sys.executable, "-c", _PROGRAM, "model", "verify", str(folder.absolute()), "--json"]
+    command = [sys.executable, "-c", program, "model", "verify", str(folder.absolute()), "--json"]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False

@@ -227,6 +227,11 @@ def test_a_repository_that_is_not_signed_by_the_pinned_root_is_refused(
     assert not (machine.models / "tiny").exists()
 
 
+def test_a_model_that_ends_the_process_that_loads_it_is_refused(tiny_folder: Path) -> None:
+    with pytest.raises(GoldenError, match="SIGSEGV"):
+        prove(tiny_folder, program="import os; os.kill(os.getpid(), 11)")
+
+
 def test_a_proof_that_never_ends_is_ended(tiny_folder: Path) -> None:
     with pytest.raises(GoldenError, match=r"within 0\.01 s"):
         prove(tiny_folder, seconds=0.01)
