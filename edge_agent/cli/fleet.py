@@ -16,6 +16,7 @@ from edge_agent.cli.fleet_options import (
     Passphrase,
     PassphraseEnvOption,
     PassphraseFileOption,
+    PinFileOption,
     RepositoryOption,
     SignedByOption,
     key_ring,
@@ -52,6 +53,7 @@ def init(
     ] = None,
     passphrase_file: PassphraseFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
+    pin_file: PinFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an empty repository, its keys, and the root that devices are given.
@@ -65,7 +67,7 @@ def init(
       edge-agent fleet init repository --root-keys 3 --root-threshold 2
       edge-agent fleet init repository --signer root=hsm:2 --passphrase-file p
     """
-    ring = key_ring(repository, keys, Passphrase(passphrase_file, passphrase_env, confirm=True))
+    ring = key_ring(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file, confirm=True))
     from edge_agent.fleet.creating import Plan, RolePlan, create
     from edge_agent.fleet.repository import PINNED
 
@@ -126,6 +128,7 @@ def publish(
     allow_older: AllowOlderOption = False,
     passphrase_file: PassphraseFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
+    pin_file: PinFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check bundles, sign them and add them to the repository.
@@ -138,7 +141,7 @@ def publish(
       edge-agent fleet publish models/home
       edge-agent fleet publish home-1.2.0.edgemodel --group canary
     """
-    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env)) as opened:
+    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
         from edge_agent.fleet.publishing import publish as publish_bundles
 
         added = publish_bundles(
@@ -174,6 +177,7 @@ def channel(
     allow_older: AllowOlderOption = False,
     passphrase_file: PassphraseFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
+    pin_file: PinFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show, or say and sign, which version the devices of a group should have.
@@ -191,7 +195,7 @@ def channel(
             "to change a channel takes GROUP NAME VERSION, or GROUP NAME --remove",
             hint="edge-agent fleet channel --help",
         )
-    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env)) as opened:
+    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
         from edge_agent.fleet.publishing import channels, set_channel
 
         if group is not None and name is not None:

@@ -14,6 +14,7 @@ from edge_agent.cli.fleet_options import (
     Passphrase,
     PassphraseEnvOption,
     PassphraseFileOption,
+    PinFileOption,
     RepositoryOption,
     SignerOption,
     opened_repository,
@@ -29,6 +30,7 @@ def rotate(
     role: Annotated[
         str, typer.Argument(metavar="ROLE", help="root, targets, snapshot, timestamp or a delegated one.")
     ],
+    *,
     key: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Beginning of the old key's id. Needed where there are several."),
@@ -38,6 +40,7 @@ def rotate(
     keys: KeysOption = None,
     passphrase_file: PassphraseFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
+    pin_file: PinFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put a new key into a role and an old one out.
@@ -50,7 +53,7 @@ def rotate(
       edge-agent fleet rotate timestamp
       edge-agent fleet rotate root --key 53decd3d --keys keys --keys /media/stick
     """
-    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env)) as opened:
+    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
         from edge_agent.fleet.rotating import rotate as rotate_key
 
         done = rotate_key(opened, role, old=key, signer=signer)
@@ -77,6 +80,7 @@ def delegate(
     keys: KeysOption = None,
     passphrase_file: PassphraseFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
+    pin_file: PinFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let another role, with keys of its own, sign some of the models or channels.
@@ -87,7 +91,7 @@ def delegate(
     [bold]Example[/]
       edge-agent fleet delegate acme --paths 'models/acme-*' --keys acme --keys keys
     """
-    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env)) as opened:
+    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
         from edge_agent.fleet.creating import RolePlan
         from edge_agent.fleet.rotating import delegate as delegate_paths
 
@@ -109,6 +113,7 @@ def refresh(
     keys: KeysOption = None,
     passphrase_file: PassphraseFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
+    pin_file: PinFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sign snapshot and timestamp anew, so that devices see that nobody holds news back.
@@ -120,7 +125,7 @@ def refresh(
       edge-agent fleet refresh --passphrase-file /etc/fleet/passphrase
       edge-agent fleet refresh --role targets --role root
     """
-    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env)) as opened:
+    with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
         from edge_agent.fleet.expiring import expiries
         from edge_agent.fleet.rotating import refresh as sign_anew
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from edge_agent.fleet.repository import ModelRepository
 
 _KEYS_SUFFIX = "-keys"
+_PASSPHRASE = "passphrase of"
+"""How KeyRing begins to ask for its own; what a token asks for begins otherwise."""
 
 RepositoryOption = Annotated[Path, typer.Option("--repo", metavar="DIR", help="The repository.")]
 KeysOption = Annotated[
@@ -37,6 +39,9 @@ PassphraseEnvOption = Annotated[
     str | None,
     typer.Option("--passphrase-env", metavar="NAME", help="The environment variable that holds it."),
 ]
+PinFileOption = Annotated[
+    Path | None, typer.Option("--pin-file", metavar="FILE", help="Its first line is a hardware token's PIN.")
+]
 SignerOption = Annotated[
     str | None,
     typer.Option("--signer", metavar="URI", help="A token or key service in place of a file, such as hsm:2."),
@@ -52,16 +57,18 @@ DEFAULT_REPOSITORY = Path("repository")
 
 @dataclass(frozen=True, slots=True)
 class Passphrase:
-    """Where the passphrase comes from: a file, an environment variable, or a prompt that does not echo.
+    """Where secrets come from: a file, an environment variable, or a prompt that does not echo.
 
     Attributes:
         file: its first line.
         variable: name of an environment variable.
+        pin_file: its first line is what a token or service asks for, which is not the passphrase.
         confirm: ask twice, since new keys are made with it.
     """
 
     file: Path | None
     variable: str | None
+    pin_file: Path | None = None
     confirm: bool = False
 
     def __call__(self, purpose: str) -> str:
@@ -75,17 +82,19 @@ class Passphrase:
         """
         if self.file is not None and self.variable is not None:
             raise SettingsError("the passphrase comes from a file or a variable", hint="give one of the two")
-        if self.file is not None:
-            return _first_line(self.file)
-        if self.variable is not None:
+        own = purpose.startswith(_PASSPHRASE)
+        file = self.file if own else self.pin_file
+        if file is not None:
+            return _first_line(file)
+        if own and self.variable is not None:
             return _from_environment(self.variable)
         if not sys.stdin.isatty():
             raise SettingsError(
                 f"the {purpose} is needed and there is no terminal to ask on",
-                hint="--passphrase-file FILE or --passphrase-env NAME",
+                hint="--passphrase-file FILE or --passphrase-env NAME" if own else "--pin-file FILE",
             )
         text = f"{purpose[:1].upper()}{purpose[1:]}"
-        return str(typer.prompt(text, hide_input=True, confirmation_prompt=self.confirm, err=True))
+        return str(typer.prompt(text, hide_input=True, confirmation_prompt=own and self.confirm, err=True))
 
 
 def _first_line(path: Path) -> str:

@@ -234,10 +234,7 @@ class ModelRepository(Repository):
                 try:
                     md.sign(signer, append=True)
                 except RepositoryError as error:
-                    raise SettingsError(
-                        f"key {keyid[:8]} of {role} did not sign ({error!s:.120})",
-                        hint="is the token plugged in and its PIN right? nothing was written",
-                    ) from error
+                    raise _unsigned(role, keyid, error) from error
         self._check_threshold(role, md, old)
 
     def _check_threshold(self, role: str, md: Metadata[Any], old: Root | Targets | None) -> None:
@@ -382,6 +379,17 @@ def _fresh(role: str) -> Signed:
 def _delegates(delegator: Root | Targets, role: str) -> bool:
     delegations = getattr(delegator, "delegations", None)
     return bool(delegations and delegations.roles and role in delegations.roles)
+
+
+def _unsigned(role: str, keyid: str, error: RepositoryError) -> SettingsError:
+    cause = error.__cause__
+    if isinstance(cause, SettingsError):
+        return cause
+    reason = f"{type(cause).__name__}: {cause!s:.120}".removesuffix(": ")
+    return SettingsError(
+        f"key {keyid[:8]} of {role} did not sign ({reason})",
+        hint="is the token plugged in and its PIN right? nothing was written",
+    )
 
 
 def _target_file(target: TargetFile) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.cli.fleet_options import Passphrase
+from edge_agent.errors import SettingsError
 from tests.cli.command import PROGRAM, Done, assert_one_line_and_hint, edge_agent
 
 PASSPHRASE = "correct horse battery"
@@ -151,6 +153,14 @@ def test_the_passphrase_may_stand_in_a_file(office: Office) -> None:
     )
     assert both.code == 2
     assert_one_line_and_hint(both)
+
+
+def test_a_pin_is_never_taken_for_the_passphrase(tmp_path: Path) -> None:
+    (tmp_path / "pin").write_text("123456\n")
+    word = Passphrase(None, None, tmp_path / "pin")
+    assert word("pin of hsm:2") == "123456"
+    with pytest.raises(SettingsError, match="passphrase of the keys"):
+        word("passphrase of the keys in keys")
 
 
 def test_a_terminal_is_asked_and_shows_nothing_of_what_is_typed(office: Office) -> None:
