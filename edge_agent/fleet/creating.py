@@ -23,6 +23,7 @@ from edge_agent.fleet.repository import EXPIRY_FIELD, PINNED, Clock, ModelReposi
 
 ROLES: Final = (Root.type, Targets.type, Snapshot.type, Timestamp.type)
 MOST_KEYS: Final = 16
+MOST_DAYS: Final = 3650
 DEFAULT_DAYS: Final = MappingProxyType({"root": 365, "targets": 90, "snapshot": 7, "timestamp": 7})
 
 
@@ -42,6 +43,23 @@ class RolePlan:
     days: int = 7
     signers: tuple[str, ...] = ()
 
+    def check(self, role: str) -> None:
+        """Refuse what cannot be signed.
+
+        Raises:
+            SettingsError: a threshold that the keys cannot reach, or a number out of range.
+        """
+        count = max(self.keys, len(self.signers))
+        if not 1 <= self.threshold <= count <= MOST_KEYS:
+            raise SettingsError(
+                f"{role} cannot need {self.threshold} signatures of {count} keys",
+                hint=f"a threshold from 1 to the number of keys, at most {MOST_KEYS}",
+            )
+        if not 1 <= self.days <= MOST_DAYS:
+            raise SettingsError(
+                f"{role} cannot be valid for {self.days} days", hint=f"from 1 to {MOST_DAYS} days"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -55,19 +73,10 @@ class Plan:
         """Refuse what cannot be signed.
 
         Raises:
-            SettingsError: a threshold that its keys cannot reach, or a number out of range.
+            SettingsError: as :meth:`RolePlan.check`.
         """
         for role, plan in self.roles.items():
-            count = max(plan.keys, len(plan.signers))
-            if not 1 <= plan.threshold <= count <= MOST_KEYS:
-                raise SettingsError(
-                    f"{role} cannot need {plan.threshold} signatures of {count} keys",
-                    hint=f"a threshold from 1 to the number of keys, at most {MOST_KEYS}",
-                )
-            if not 1 <= plan.days <= 3650:
-                raise SettingsError(
-                    f"{role} cannot be valid for {plan.days} days", hint="from 1 to 3650 days"
-                )
+            plan.check(role)
 
 
 def create(

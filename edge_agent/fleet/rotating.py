@@ -121,11 +121,7 @@ def delegate(repository: ModelRepository, name: str, paths: Sequence[str], plan:
             raise SettingsError(
                 f"no target lies at {path!r:.80}", hint="models/NAME-* or channels/NAME-*, in quotes"
             )
-    if not 1 <= plan.threshold <= max(plan.keys, len(plan.signers)):
-        raise SettingsError(
-            f"{name} cannot need {plan.threshold} signatures of {plan.keys} keys",
-            hint="more keys, or a lower one",
-        )
+    plan.check(name)
     keys = new_keys(repository.keys, name, plan)
     role = DelegatedRole(name, [], plan.threshold, terminating=True, paths=list(paths))
     role.unrecognized_fields[EXPIRY_FIELD] = plan.days

@@ -225,6 +225,13 @@ def test_a_delegation_that_makes_no_sense_is_refused(empty: Workplace, name: str
     assert empty.files() == before
 
 
+def test_a_delegation_that_cannot_be_signed_makes_no_key(empty: Workplace) -> None:
+    for plan in (RolePlan(days=0), RolePlan(threshold=2), RolePlan(keys=99)):
+        with empty.open() as repository, pytest.raises(SettingsError, match="acme cannot"):
+            delegate(repository, "acme", ["models/acme-*"], plan)
+    assert not list(empty.keys.glob("acme*"))
+
+
 def test_refreshing_renews_what_is_about_to_expire_and_even_what_has_expired(tmp_path: Path) -> None:
     place = Workplace(tmp_path)
     long_ago = datetime.now(timezone.utc) - timedelta(days=20)
@@ -260,8 +267,6 @@ def test_what_expires_soon_is_counted_in_each_roles_own_time(empty: Workplace) -
 )
 def test_a_plan_that_cannot_be_signed_makes_nothing(tmp_path: Path, plan: RolePlan) -> None:
     place = Workplace(tmp_path)
-    if plan.keys == 0:
-        plan = RolePlan(keys=0, threshold=1)
     with pytest.raises(SettingsError):
         place.create(Plan(dict(Plan().roles) | {"targets": plan}))
     assert list(tmp_path.iterdir()) == []
