@@ -69,7 +69,7 @@ def init(
     """
     ring = key_ring(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file, confirm=True))
     from edge_agent.fleet.creating import Plan, RolePlan, create
-    from edge_agent.fleet.repository import PINNED
+    from edge_agent.fleet.stored import PINNED
 
     elsewhere = _by_role(signer or [])
     plan = Plan(

@@ -19,7 +19,8 @@ from edge_agent.errors import SettingsError
 from edge_agent.files import write_atomic
 from edge_agent.fleet.keys import KeyRing
 from edge_agent.fleet.layout import METADATA
-from edge_agent.fleet.repository import EXPIRY_FIELD, PINNED, Clock, ModelRepository, Writer, locked, utc_now
+from edge_agent.fleet.repository import EXPIRY_FIELD, Clock, ModelRepository, Writer, locked, utc_now
+from edge_agent.fleet.stored import PINNED
 
 ROLES: Final = (Root.type, Targets.type, Snapshot.type, Timestamp.type)
 MOST_KEYS: Final = 16

@@ -7,8 +7,7 @@ is the one further moment: what is staged with it is signed by the old keys and 
 under either root, and the root is written after the timestamp. Only where the old keys are lost does the
 root go first.
 
-What is on disk is verified before anything is built upon it: whoever can write to the web server must not
-get their changes signed.
+What is on disk is verified first (:mod:`~edge_agent.fleet.stored`).
 """
 
 from __future__ import annotations
@@ -34,18 +33,16 @@ from tuf.api.metadata import (
     Targets,
     Timestamp,
 )
-from tuf.api.serialization import DeserializationError
 from tuf.repository import Repository
 
 from edge_agent.errors import BundleError, SettingsError
 from edge_agent.files import write_atomic
 from edge_agent.fleet.keys import KeyRing
 from edge_agent.fleet.layout import METADATA, TARGETS
+from edge_agent.fleet.stored import RESTORE, Stored
 
 EXPIRY_FIELD: Final = "x-edge-agent-expiry-days"
 """In the role's own (signed) description: how long each new version of its metadata is valid."""
-PINNED: Final = "root.json"
-"""The first root, kept beside the keys: devices are given it, and the repository is checked against it."""
 
 Clock = Callable[[], datetime]
 Writer = Callable[[Path, bytes], None]
@@ -73,7 +70,7 @@ class ModelRepository(Repository):
         self.keys = keys
         self.now = now
         self._write = write
-        self._on_disk: dict[str, Metadata[Any]] = {}
+        self._disk = Stored(folder, keys.folders)
         self._staged: dict[str, bytes] = {}
         self._files: dict[str, bytes] = {}
 
@@ -83,14 +80,14 @@ class ModelRepository(Repository):
         """The staged or else the verified stored metadata of a role; a new one where there is none."""
         if role in self._staged:
             return Metadata.from_bytes(self._staged[role])
-        stored = self.stored(role)
+        stored = self._disk.metadata(role)
         if stored is not None:
             return Metadata.from_bytes(stored.to_bytes())
         return Metadata(_fresh(role))
 
     def close(self, role: str, md: Metadata[Any]) -> None:
         """Give the metadata the next version and a new expiry date, sign and stage them."""
-        stored = self.stored(role)
+        stored = self._disk.metadata(role)
         md.signed.version = stored.signed.version + 1 if stored else 1
         days = self._description(role, md.signed).unrecognized_fields[EXPIRY_FIELD]
         md.signed.expires = self.now().replace(microsecond=0) + timedelta(days=days)
@@ -133,25 +130,10 @@ class ModelRepository(Repository):
             content = self._files[path] if path in self._files else (self.folder / path).read_bytes()
             target.verify_length_and_hashes(content)
         except OSError as error:
-            raise BundleError(f"{self.folder / path}: {error.strerror}", hint=_RESTORE) from error
+            raise BundleError(f"{self.folder / path}: {error.strerror}", hint=RESTORE) from error
         except RepositoryError as error:
-            raise BundleError(f"{self.folder / path}: altered", hint=_RESTORE) from error
+            raise BundleError(f"{self.folder / path}: altered", hint=RESTORE) from error
         return content
-
-    def stored(self, role: str) -> Metadata[Any] | None:
-        """The metadata of a role as they are on disk, verified; expired ones too, since they can be renewed.
-
-        Raises:
-            BundleError: they are missing, damaged, or not signed as they must be.
-        """
-        if role not in self._on_disk:
-            version = self._stored_version(role)
-            if version is None:
-                return None
-            self._on_disk[role] = (
-                self._verified_root(version) if role == Root.type else self._read(role, version)
-            )
-        return self._on_disk[role]
 
     # Writing.
 
@@ -190,7 +172,7 @@ class ModelRepository(Repository):
             ) from error
         self._files.clear()
         self._staged.clear()
-        self._on_disk.clear()
+        self._disk.forget()
 
     # Inside.
 
@@ -216,15 +198,11 @@ class ModelRepository(Repository):
     def _delegator(self, role: str) -> Root | Targets:
         return self.root() if role in TOP_LEVEL_ROLE_NAMES else self.targets()
 
-    def _stored_delegator(self, role: str) -> Root | Targets | None:
-        md = self.stored(Root.type if role in TOP_LEVEL_ROLE_NAMES else Targets.type)
-        return md.signed if md else None
-
     def _sign(self, role: str, md: Metadata[Any]) -> None:
         """Sign with every key that is here, of the role as it will be and as it was."""
         described = self._description(role, md.signed)
         keyids = list(described.keyids)
-        old = self._stored_delegator(role)
+        old = self._disk.delegator(role)
         if old is not None and (role in TOP_LEVEL_ROLE_NAMES or _delegates(old, role)):
             keyids += old.get_delegated_role(role).keyids
         md.signatures.clear()
@@ -252,7 +230,7 @@ class ModelRepository(Repository):
 
     def _verifies_under_old_root(self) -> bool:
         """Whether a client that does not know the staged root yet would take the rest of what is staged."""
-        old = self.stored(Root.type)
+        old = self._disk.metadata(Root.type)
         if old is None:
             return False
         staged = [role for role in TOP_LEVEL_ROLE_NAMES - {Root.type} if role in self._staged]
@@ -261,78 +239,6 @@ class ModelRepository(Repository):
             old.signed.get_verification_result(role, md.signed_bytes, md.signatures)
             for role, md in metadata.items()
         )
-
-    def _stored_version(self, role: str) -> int | None:
-        if role == Root.type:
-            return self._newest_root()
-        if role == Timestamp.type:
-            return 0 if (self.folder / METADATA / "timestamp.json").exists() else None
-        if role == Snapshot.type:
-            timestamp = self.stored(Timestamp.type)
-            return timestamp.signed.snapshot_meta.version if timestamp else None
-        snapshot = self.stored(Snapshot.type)
-        meta = snapshot.signed.meta.get(f"{role}.json") if snapshot else None
-        return meta.version if meta else None
-
-    def _newest_root(self) -> int | None:
-        version = 0
-        while (self.folder / METADATA / f"{version + 1}.root.json").exists():
-            version += 1
-        return version or None
-
-    def _verified_root(self, newest: int) -> Metadata[Any]:
-        """The newest root, by the chain from the one that is pinned beside the keys, or else the first."""
-        current = self._load("1.root.json")
-        for folder in self.keys.folders:
-            pinned = folder / PINNED
-            if (
-                pinned.exists()
-                and pinned.read_bytes() != (self.folder / METADATA / "1.root.json").read_bytes()
-            ):
-                raise BundleError(
-                    f"{self.folder}: its first root is not the one in {pinned}",
-                    hint="these keys belong to another repository, or the repository was replaced",
-                )
-        self._check_signed(current.signed, Root.type, current)
-        for version in range(2, newest + 1):
-            following = self._load(f"{version}.root.json")
-            self._check_signed(current.signed, Root.type, following)
-            self._check_signed(following.signed, Root.type, following)
-            current = following
-        return current
-
-    def _read(self, role: str, version: int) -> Metadata[Any]:
-        md = self._load(f"{role}.json" if role == Timestamp.type else f"{version}.{role}.json")
-        delegator = self._stored_delegator(role)
-        if delegator is not None:
-            self._check_signed(delegator, role, md)
-        return md
-
-    def _load(self, name: str) -> Metadata[Any]:
-        path = self.folder / METADATA / name
-        try:
-            return Metadata.from_bytes(path.read_bytes())
-        except OSError as error:
-            raise BundleError(f"{path}: {error.strerror}", hint=_RESTORE) from error
-        except DeserializationError as error:
-            raise BundleError(f"{path}: damaged, it is no TUF metadata", hint=_RESTORE) from error
-
-    def _check_signed(self, delegator: Root | Targets, role: str, md: Metadata[Any]) -> None:
-        """Refuse what is not signed as it must be, expired or not.
-
-        Raises:
-            BundleError: the signatures do not reach the threshold.
-        """
-        try:
-            delegator.verify_delegate(role, md.signed_bytes, md.signatures)
-        except (RepositoryError, ValueError) as error:
-            raise BundleError(
-                f"{self.folder}: {role} version {md.signed.version} is not signed as it must be ({error})",
-                hint=_RESTORE,
-            ) from error
-
-
-_RESTORE: Final = "bring the repository back from a copy; `edge-agent fleet verify` shows what is wrong"
 
 
 @contextmanager

@@ -265,6 +265,12 @@ def test_a_repository_that_was_replaced_as_a_whole_is_not_signed(place: Workplac
         refresh(repository)
 
 
+def test_an_older_state_under_a_newer_name_is_not_signed(place: Workplace) -> None:
+    shutil.copy(place.repository / "metadata/1.targets.json", place.repository / "metadata/2.targets.json")
+    with place.open() as repository, pytest.raises(BundleError, match="holds version 1"):
+        refresh(repository, ["targets"])
+
+
 def test_two_at_a_time_are_refused(place: Workplace, newer: Path) -> None:
     with place.open(), pytest.raises(SettingsError, match="another edge-agent"):
         place.publish(newer)
