@@ -197,7 +197,8 @@ def find_bundles(directories: Iterable[Path]) -> list[tuple[str, Path]]:
             folders = sorted(child for child in directory.iterdir() if _may_be_bundle(child))
         except OSError:
             continue
-        found += [(_name_of(folder), folder) for folder in folders]
+        # A link into the store may turn to another version between the check and the load.
+        found += [(_name_of(each), each.resolve() if each.is_symlink() else each) for each in folders]
     return found
 
 
