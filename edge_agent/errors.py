@@ -8,7 +8,8 @@ with ``raise … from``.
     EdgeAgentError
     ├── RequestError            the sender's fault or our overload; has an ErrorCode (PROTOCOL §1)
     ├── BundleError             a bundle that is missing, altered, foreign or unknown: exit code 3
-    │   └── GoldenError         a bundle that is intact and answers wrongly on this machine
+    │   ├── GoldenError         a bundle that is intact and answers wrongly on this machine
+    │   └── UpdateError         an update refused, or not possible now (edge_agent.update.refusal)
     ├── RuntimeFailure          the TFLite runtime is absent, cannot load the file, or failed on a call
     ├── SettingsError           settings or usage: exit code 2
     ├── BrokerError             the broker cannot be reached or refused us: exit code 5

@@ -137,6 +137,7 @@ def _tops(modules: set[str]) -> set[str]:
 
 DAEMON_NEVER = {
     "amqtt",
+    "cryptography",
     "matplotlib",
     "prometheus_client",
     "rich",

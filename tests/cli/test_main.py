@@ -22,6 +22,10 @@ COMMANDS = (
     ("bundle", "build"),
     ("bundle", "inspect"),
     ("forge", "train"),
+    ("fleet", "init"),
+    ("fleet", "publish"),
+    ("fleet", "verify"),
+    ("watch",),
 )
 BUG = (
     PROGRAM[0],
