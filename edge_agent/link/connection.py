@@ -76,6 +76,7 @@ class Connection:
         self._asked: dict[int, tuple[Subscription, ...]] = {}
         self._look_seconds = _LOOK_SECONDS
         self._closing = False
+        self._is_made = False  # until then only the thread that opens may write: it does so without the lock
         self._next_look = 0.0
         self.refusal: Refusal | None = None
         self.refused_filters: dict[str, str] = {}
@@ -128,6 +129,8 @@ class Connection:
             self._lost, hint = error_in_words(error)
             message = f"cannot reach the broker at {self._address}: {self._lost}"
             raise BrokerError(message, hint=hint) from error
+        with self._lock:
+            self._is_made = True
 
     def pump(self, timeout_seconds: float) -> bool:
         """Waits for the socket and handles what comes, once.
@@ -246,10 +249,13 @@ class Connection:
             self._lose(reason)
 
     def disconnect(self) -> None:
-        """Says goodbye, so that the broker forgets the will; the link is lost after it."""
+        """Says goodbye, so that the broker forgets the will; the link is lost after it.
+
+        While it is being opened there is nothing to take leave of: it is lost as soon as it is open.
+        """
         with self._lock:
             self._closing = True
-            if self._client.socket() is not None:
+            if self._is_made and self._client.socket() is not None:
                 self._client.disconnect()
         self.wake()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from random import random
+from time import sleep
 
 import pytest
 
@@ -158,6 +160,19 @@ def test_what_is_worthless_later_goes_out_now_or_never(stage: Stage, broker: Mos
         stage.link.announce(STATE, b"later")
         assert [heard.payload for heard in probe.wait_for(STATE)] == [b"later"]
     assert stage.link.dropped["unsent_report"] == 0
+
+
+def test_leaving_in_the_middle_of_connecting_breaks_nothing(broker: Mosquitto) -> None:
+    for _ in range(150):
+        link = Link(
+            BrokerAddress(HOST, broker.port),
+            ConnectOptions(client_id="hasty", will=Will("t/status", b"offline")),
+            ("t/in/+",),
+            KeepingReceiver(),
+        )
+        link.start()
+        sleep(random() * 0.004)  # anywhere between no socket and the broker's word
+        link.leave(None, 5.0)
 
 
 def Probe_when_up(broker: Mosquitto) -> Probe:  # noqa: N802
