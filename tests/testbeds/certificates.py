@@ -44,6 +44,7 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         openssl(
             "req", "-x509", *_KEY, "-days", "2", "-subj", f"/CN={name}",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign",  # Python 3.13 asks for what RFC 5280 does
             "-keyout", str(self._key), "-out", str(self.ca_file),
         )  # fmt: skip
 
@@ -51,7 +52,7 @@ class Authority:
         """A certificate; with -1 days it has expired."""
         made = Issued(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={hosts}\n")
+        extensions.write_text(f"subjectAltName={hosts}\nauthorityKeyIdentifier=keyid\n")
         openssl("req", *_KEY, "-subj", f"/CN={name}", "-keyout", str(made.key), "-out", str(request))
         openssl(
             "x509", "-req", "-in", str(request), "-CA", str(self.ca_file), "-CAkey", str(self._key),
