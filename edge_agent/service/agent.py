@@ -21,7 +21,7 @@ from typing import TextIO, cast
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError, SettingsError
-from edge_agent.link.discovery import BIRTH_TOPIC, Facts, ServedModel, is_birth
+from edge_agent.link.discovery import BIRTH_TOPIC, Facts, is_birth
 from edge_agent.link.protocol import Delivery
 from edge_agent.link.topics import Topics
 from edge_agent.log import configure_log, flush_log, get_logger, with_priority
@@ -37,7 +37,7 @@ from edge_agent.service.machine import Machine
 from edge_agent.service.models import BundleLoader, Catalogue, Loader, load_catalogue
 from edge_agent.service.notify import Notifier
 from edge_agent.service.premises import Premises
-from edge_agent.service.presence import Presence
+from edge_agent.service.presence import Presence, facts_of
 from edge_agent.service.reporter import Reporter
 from edge_agent.service.sensing import Sensing
 from edge_agent.service.signals import RELOADING, STOPPING, captured_signals, die_of
@@ -379,24 +379,13 @@ class Agent:
         return [*self._premises.faults, *(fault for fault in others if fault is not None)]
 
     def _home_assistant_facts(self) -> Facts | None:
-        wanted = self._settings.home_assistant
-        if not wanted.enabled:
-            return None
-        return Facts(
-            topics=self._topics,
-            agent_version=__version__,
-            board=self._machine.board(),
-            name=wanted.device_name,
-            area=wanted.area,
-            models=[
-                ServedModel(name, entry.served.task.value)
-                for name, entry in self._catalogue.items()
-                if entry.served is not None
-            ],
-            sensors=self._sensing.offered(),
-            operations=self._desk.operations,
-            last_answer=wanted.last_answer,
-            telemetry_interval_seconds=self._settings.telemetry.interval_seconds,
+        return facts_of(
+            self._settings,
+            self._topics,
+            self._machine.board(),
+            self._catalogue,
+            self._sensing.offered(),
+            self._desk.operations,
         )
 
     def _tell_health(self, _: float = 0.0) -> None:

@@ -43,24 +43,32 @@ class Announcer:
         self._catalogue = catalogue
         self._operations = operations
         self._told = told
+        self._said: dict[str, bytes] = {}
 
     def tell_health(self) -> None:
         """``health``, retained."""
         self._link.announce(self._topics.health, self._reporter.health(self._catalogue()))
 
     def tell_identity(self) -> None:
-        """``info`` and each ``model/<name>``, retained; what is not there any more is cleared."""
+        """``info`` and each ``model/<name>``, retained, where they changed; what went is cleared."""
         catalogue = self._catalogue()
-        self._link.announce(self._topics.info, self._reporter.info(catalogue, self._operations()))
+        self._say(self._topics.info, self._reporter.info(catalogue, self._operations()))
         named = frozenset(name for name in catalogue if is_topic_level(name))
         gone = self._told.names - named
         self._told.note(named | gone)
         for name in named:
-            self._link.announce(self._topics.model(name), render_model(catalogue[name]))
+            self._say(self._topics.model(name), render_model(catalogue[name]))
         for name in gone:
-            self._link.announce(self._topics.model(name), b"")
+            self._say(self._topics.model(name), b"")
         if gone and self._link.status().connected_seconds is not None:
             self._told.note(named)
+            self._said = {topic: payload for topic, payload in self._said.items() if payload}
+
+    def _say(self, topic: str, payload: bytes) -> None:
+        """The link repeats what is retained on each connection, so the same again would only be noise."""
+        if self._said.get(topic) != payload:
+            self._said[topic] = payload
+            self._link.announce(topic, payload)
 
     def tell_power(self) -> None:
         """``power``, at QoS 0: what is late is worthless."""

@@ -105,9 +105,14 @@ def judge(facts: Facts) -> tuple[Status, list[str]]:
     return (Status.DEGRADED if reasons else Status.UP), reasons
 
 
-def render_health(facts: Facts) -> bytes:
-    """The health document, at most :data:`MAX_HEALTH_BYTES`; the longest lists are cut first."""
-    status, reasons = judge(facts)
+def render_health(facts: Facts, status: Status, reasons: Sequence[str]) -> bytes:
+    """The health document, at most :data:`MAX_HEALTH_BYTES`; the longest lists are cut first.
+
+    Args:
+        facts: what it is made of.
+        status: by :func:`judge`.
+        reasons: likewise.
+    """
     document = _document(facts, status, [_cut(reason) for reason in reasons])
     payload = encode_json(document)
     if len(payload) > MAX_HEALTH_BYTES:

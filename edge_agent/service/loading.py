@@ -39,15 +39,22 @@ class GuardedLoader:
         Raises:
             BundleError: it ended the process twice; and as the loader.
         """
-        digest = self._loader.digest(path).encode()
-        if self._guard.verdict(_TOPIC, digest) is Verdict.POISON:
+        content = self._identity(path)
+        if self._guard.verdict(_TOPIC, content) is Verdict.POISON:
             raise BundleError(
                 "it ended the process twice while it was loaded, so it is left out; "
                 "`systemctl stop` and `start` tries again"
             )
-        self._guard.hold([(_TOPIC, digest)])
+        self._guard.hold([(_TOPIC, content)])
         self._guard.note_hang()  # whatever ends the process now, even the kernel out of memory, is its doing
         try:
             return self._loader.load(path)
         finally:
             self._guard.release()
+
+    def _identity(self, path: Path) -> bytes:
+        """What names a bundle's content; its manifest does, with the sha256 of every file, unread."""
+        try:
+            return (path / "bundle.json").read_bytes()
+        except OSError:
+            return self._loader.digest(path).encode()

@@ -8,17 +8,27 @@ touched.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_agent.files import write_atomic
-from edge_agent.link.discovery import Announced, Facts, announced_from, birth_delay_seconds, plan
+from edge_agent import __version__
+from edge_agent.link.discovery import (
+    Announced,
+    Facts,
+    Sensors,
+    ServedModel,
+    announced_from,
+    birth_delay_seconds,
+    plan,
+)
+from edge_agent.link.topics import Topics
 from edge_agent.log import get_logger
+from edge_agent.service.models import Catalogue
+from edge_agent.service.state_file import StateFile
+from edge_agent.settings import Settings
 
 FILE_NAME = "home-assistant.json"
-_PRIVATE = 0o600
 _SETTLE_SECONDS = 1.0
-_LARGEST_BYTES = 65_536
 
 
 class Presence:
@@ -50,7 +60,7 @@ class Presence:
         is_settled: Callable[[], bool] = lambda: True,
         fraction: Callable[[], float] | None = None,
     ) -> None:
-        self._path = folder / FILE_NAME
+        self._file = StateFile(folder / FILE_NAME)
         self._prefix = prefix
         self._facts = facts
         self._announce = announce
@@ -58,7 +68,7 @@ class Presence:
         self._is_settled = is_settled
         self._fraction = fraction or random.SystemRandom().random
         self._log = get_logger()
-        self._before = self._read()
+        self._before = announced_from(self._file.read())
         self._is_recorded = True
         self.due: float | None = None
         self.fault: str | None = None
@@ -98,27 +108,46 @@ class Presence:
         if announced == self._before and self._is_recorded:
             return
         self._before = announced
-        try:
-            write_atomic(self._path, announced.to_bytes(), mode=_PRIVATE)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            self.fault = f"what Home Assistant was told cannot be noted in {self._path}: {reason}"
+        reason = self._file.write(announced.to_bytes())
+        if reason is not None:
+            self.fault = f"what Home Assistant was told cannot be noted in {self._file.path}: {reason}"
             if self._is_recorded:
                 self._log.warning("home_assistant.unrecorded", reason=reason)
-            self._is_recorded = False
-        else:
-            self._is_recorded = True
+        self._is_recorded = reason is None
 
     def _forget(self) -> None:
         try:
-            self._path.unlink(missing_ok=True)
+            self._file.path.unlink(missing_ok=True)
         except OSError as error:
             self._log.warning("home_assistant.unrecorded", reason=error.strerror or type(error).__name__)
         self._before = None
 
-    def _read(self) -> Announced | None:
-        try:
-            with self._path.open("rb") as file:
-                return announced_from(file.read(_LARGEST_BYTES))
-        except OSError:
-            return None
+
+def facts_of(
+    settings: Settings,
+    topics: Topics,
+    board: str,
+    catalogue: Catalogue,
+    sensors: Sensors,
+    operations: Sequence[str],
+) -> Facts | None:
+    """What Home Assistant is to know of this device; None where the settings say: nothing."""
+    wanted = settings.home_assistant
+    if not wanted.enabled:
+        return None
+    return Facts(
+        topics=topics,
+        agent_version=__version__,
+        board=board,
+        name=wanted.device_name,
+        area=wanted.area,
+        models=[
+            ServedModel(name, entry.served.task.value)
+            for name, entry in catalogue.items()
+            if entry.served is not None
+        ],
+        sensors=sensors,
+        operations=operations,
+        last_answer=wanted.last_answer,
+        telemetry_interval_seconds=settings.telemetry.interval_seconds,
+    )

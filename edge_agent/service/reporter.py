@@ -124,7 +124,7 @@ class Reporter:
         status, reasons = judge(facts)
         self._catalogue, self._judged = catalogue, (status, len(reasons))
         self._uptime = self._uptime.noted(status is Status.UP, time.monotonic())
-        self.last_health = render_health(facts)
+        self.last_health = render_health(facts, status, reasons)
         return self.last_health
 
     def metrics(self) -> MetricFacts:

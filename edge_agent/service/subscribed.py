@@ -11,15 +11,14 @@ import json
 from pathlib import Path
 
 from edge_agent.errors import SettingsError
-from edge_agent.files import write_atomic
 from edge_agent.link.envelope import encode_json
 from edge_agent.link.protocol import Subscription
 from edge_agent.log import get_logger
+from edge_agent.service.state_file import StateFile
 
 FILE_NAME = "subscriptions.json"
 _MOST = 256
 _LONGEST = 65_535
-_PRIVATE = 0o600
 
 
 class Subscribed:
@@ -34,7 +33,7 @@ class Subscribed:
     """
 
     def __init__(self, folder: Path, wanted: tuple[str, ...]) -> None:
-        self._path = folder / FILE_NAME
+        self._file = StateFile(folder / FILE_NAME)
         self.fault: str | None = None
         self._wanted = wanted
         self._written = self._read()
@@ -48,8 +47,8 @@ class Subscribed:
 
     def _read(self) -> tuple[str, ...]:
         try:
-            filters = json.loads(self._path.read_bytes())["filters"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            filters = json.loads(self._file.read())["filters"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             return ()
         if not isinstance(filters, list):
             return ()
@@ -58,10 +57,8 @@ class Subscribed:
     def _write(self, filters: tuple[str, ...]) -> None:
         if filters == self._written:
             return
-        try:
-            write_atomic(self._path, encode_json({"filters": list(filters)}), mode=_PRIVATE)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        reason = self._file.write(encode_json({"filters": list(filters)}))
+        if reason is not None:
             self.fault = f"the record of subscriptions cannot be written: {reason}"
             get_logger().warning("subscriptions.unrecorded", reason=reason)
             return

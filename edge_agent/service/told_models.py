@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edge_agent.files import write_atomic
 from edge_agent.link.envelope import encode_json
 from edge_agent.log import get_logger
+from edge_agent.service.state_file import StateFile
 
 FILE_NAME = "told-models.json"
 _MOST = 256
 _LONGEST_CHARACTERS = 128
-_LARGEST_BYTES = 262_144
-_PRIVATE = 0o600
 
 
 class ToldModels:
@@ -31,7 +29,7 @@ class ToldModels:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+        self._file = StateFile(folder / FILE_NAME)
         self.names = self._read()
 
     def note(self, names: frozenset[str]) -> None:
@@ -39,16 +37,14 @@ class ToldModels:
         if names == self.names:
             return
         self.names = names
-        try:
-            write_atomic(self._path, encode_json({"models": sorted(names)[:_MOST]}), mode=_PRIVATE)
-        except OSError as error:
-            get_logger().warning("models.unrecorded", reason=error.strerror or type(error).__name__)
+        reason = self._file.write(encode_json({"models": sorted(names)[:_MOST]}))
+        if reason is not None:
+            get_logger().warning("models.unrecorded", reason=reason)
 
     def _read(self) -> frozenset[str]:
         try:
-            with self._path.open("rb") as file:
-                names = json.loads(file.read(_LARGEST_BYTES))["models"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            names = json.loads(self._file.read())["models"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             return frozenset()
         if not isinstance(names, list):
             return frozenset()

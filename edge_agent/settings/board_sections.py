@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from pydantic import Field, model_validator
 
-from pydantic import Field, field_validator, model_validator
-
-from edge_agent.settings.section import Section
+from edge_agent.settings.section import PlainTopic, Section
 
 
 class TelemetrySettings(Section):
@@ -79,7 +77,7 @@ class HomeAssistantSettings(Section):
     """The device as Home Assistant sees it, by MQTT discovery."""
 
     enabled: bool = Field(default=True, description="Announce the device to Home Assistant.")
-    discovery_prefix: str = Field(
+    discovery_prefix: PlainTopic = Field(
         default="homeassistant", description="Home Assistant's discovery prefix, as set in its MQTT options."
     )
     device_name: str | None = Field(
@@ -96,13 +94,6 @@ class HomeAssistantSettings(Section):
         description="Also an entity with the label and confidence of the last answer. They tell what was "
         "said, so they are off unless you switch them on.",
     )
-
-    @field_validator("discovery_prefix")
-    @classmethod
-    def _plain_topic(cls, value: str) -> str:
-        if not re.fullmatch(r"[^+#$/\x00-\x1f]([^+#\x00-\x1f]*[^+#/\x00-\x1f])?", value):
-            raise ValueError("must be a plain topic without wildcards, and without / at its ends")
-        return value
 
 
 class MetricsSettings(Section):

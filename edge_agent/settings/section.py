@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class Section(BaseModel):
@@ -18,3 +19,13 @@ class Section(BaseModel):
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
             raise ValueError("must be a number")
         return value
+
+
+def _plain_topic(value: str) -> str:
+    if not re.fullmatch(r"[^+#$/\x00-\x1f]([^+#\x00-\x1f]*[^+#/\x00-\x1f])?", value):
+        raise ValueError("must be a plain topic without wildcards, and without / at its ends")
+    return value
+
+
+PlainTopic = Annotated[str, AfterValidator(_plain_topic)]
+"""The beginning of other topics."""

@@ -24,7 +24,7 @@ from edge_agent.settings.board_sections import (
     PowerSettings,
     TelemetrySettings,
 )
-from edge_agent.settings.section import Section
+from edge_agent.settings.section import PlainTopic, Section
 
 ENVIRONMENT_PREFIX = "EDGE_AGENT_"
 _MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -94,7 +94,9 @@ class MqttSettings(Section):
         default="tcp", description="`tcp`, `websockets` or `unix` (a unix socket on the same machine)."
     )
     websocket_path: str = Field(default="/mqtt", description="Path of the request that opens the websocket.")
-    base_topic: str = Field(default="edge-agent", description="First part of every topic of this program.")
+    base_topic: PlainTopic = Field(
+        default="edge-agent", description="First part of every topic of this program."
+    )
     username: str | None = Field(default=None, description="User name at the broker; none when absent.")
     password_file: Path | None = Field(
         default=None,
@@ -173,13 +175,6 @@ class MqttSettings(Section):
         if not isinstance(value, str):
             return value
         return json.loads(value) if value.lstrip().startswith("[") else value.split(",")
-
-    @field_validator("base_topic")
-    @classmethod
-    def _plain_topic(cls, value: str) -> str:
-        if not re.fullmatch(r"[^+#$/\x00-\x1f]([^+#\x00-\x1f]*[^+#/\x00-\x1f])?", value):
-            raise ValueError("must be a plain topic without wildcards, and without / at its ends")
-        return value
 
 
 class ModelsSettings(Section):

@@ -52,7 +52,7 @@ FACTS = Facts(
 
 
 def health_of(facts: Facts) -> dict[str, Any]:
-    payload = render_health(facts)
+    payload = render_health(facts, *judge(facts))
     assert len(payload) <= MAX_HEALTH_BYTES
     document: dict[str, Any] = json.loads(payload)
     return document

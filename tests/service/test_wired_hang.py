@@ -51,6 +51,7 @@ def test_a_worker_that_hangs_is_told_and_its_request_is_left_out_after_two_ends(
     daemon = Daemon(tmp_path / "d", broker.port, (models,), settings=HEALTH, program=_HANGS)
     with daemon:
         probe.publish(f"{daemon.root}/in/tiny", {"id": "bad", "text": "wait for ever"})
+        eventually(lambda: hangs(probe, daemon), 30.0, "health")
         probe.publish(f"{daemon.root}/in/tiny", {"id": "good", "text": "turn on the light"})
         for lives in (1, 2):
             eventually(lambda: hangs(probe, daemon), 30.0, "health")
