@@ -46,6 +46,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "matplotlib": ("forge/report/plots.py",),
     "tuf": ("fleet/", "update/"),
     "securesystemslib": ("fleet/", "update/"),
+    "urllib3": ("update/fetch.py", "fleet/verifying.py"),
     "cryptography": ("fleet/keys.py", "fleet/foreign_signers.py"),
     "typer": ("cli/",),
     "rich": ("cli/",),

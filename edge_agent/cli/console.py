@@ -65,8 +65,11 @@ def quiet_runtime() -> Iterator[None]:
 
 
 @contextmanager
-def needs_forge() -> Iterator[None]:
-    """Around the imports of a command that makes models: a missing package becomes a line with its remedy.
+def needs_extra(name: str) -> Iterator[None]:
+    """Around the imports of a command: a missing package becomes a line with its remedy.
+
+    Args:
+        name: of the extra that brings it.
 
     Raises:
         SettingsError: a package of the extra is not installed.
@@ -77,7 +80,7 @@ def needs_forge() -> Iterator[None]:
         if error.name is not None and error.name.startswith("edge_agent"):
             raise
         raise SettingsError(
-            f"forge needs the Python package {error.name}", hint="pip install 'edge-agent[forge]'"
+            f"{name} needs the Python package {error.name}", hint=f"pip install 'edge-agent[{name}]'"
         ) from error
 
 

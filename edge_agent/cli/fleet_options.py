@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_agent.cli.console import needs_extra
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -116,26 +117,9 @@ def _from_environment(name: str) -> str:
     return value
 
 
-@contextmanager
-def needs_fleet() -> Iterator[None]:
-    """Around the imports of a command: a missing package becomes a line with its remedy.
-
-    Raises:
-        SettingsError: a package of the extra is not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("edge_agent"):
-            raise
-        raise SettingsError(
-            f"fleet needs the Python package {error.name}", hint="pip install 'edge-agent[fleet]'"
-        ) from error
-
-
 def key_ring(repository: Path, folders: list[Path] | None, secrets: Callable[[str], str]) -> KeyRing:
     """The keys of a command; what others may read of them is told on stderr."""
-    with needs_fleet():
+    with needs_extra("fleet"):
         from edge_agent.fleet.keys import KeyRing
 
     beside = repository.resolve()

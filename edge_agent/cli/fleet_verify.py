@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.cli.console import JsonOption, print_json
-from edge_agent.cli.fleet_options import needs_fleet
+from edge_agent.cli.console import JsonOption, needs_extra, print_json
 from edge_agent.errors import BundleError, SettingsError
 
 
@@ -33,7 +32,7 @@ def verify(
       edge-agent fleet verify repository
       edge-agent fleet verify https://models.example.org --root root.json
     """
-    with needs_fleet():
+    with needs_extra("fleet"):
         from edge_agent.fleet.verifying import verify as walk
 
     report = walk(place, _pinned(place, root))

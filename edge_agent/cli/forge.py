@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_agent.cli.console import JsonOption, needs_forge, print_json
+from edge_agent.cli.console import JsonOption, needs_extra, print_json
 from edge_agent.cli.forge_import import import_folder
 from edge_agent.cli.forge_progress import shown_progress
 from edge_agent.cli.forge_report import evaluate, report
@@ -77,7 +77,7 @@ def train(
       edge-agent forge train opinions.train.csv opinions.dev.csv --small
       edge-agent forge train models/recipes/home.toml --data data --out runs/home
     """
-    with needs_forge():
+    with needs_extra("forge"):
         from edge_agent.forge.data.folders import DataFolders
         from edge_agent.forge.pipeline import run
         from edge_agent.forge.plain import recipe_for
@@ -138,7 +138,7 @@ def distill(
     [bold]Example[/]
       edge-agent forge distill runs/opinions --name tiny --layers 4 --hidden 312 --ship
     """
-    with needs_forge():
+    with needs_extra("forge"):
         from edge_agent.forge.pipeline import run_again
         from edge_agent.forge.recipe import StudentSection, with_student
     if bits not in (4, 8):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.cli.console import JsonOption, needs_forge, print_json, quiet_runtime
+from edge_agent.cli.console import JsonOption, needs_extra, print_json, quiet_runtime
 from edge_agent.errors import SettingsError
 
 
@@ -55,7 +55,7 @@ def import_folder(
       edge-agent forge import ./distilbert-sst2 --name opinions --languages en
       edge-agent forge import ./all-MiniLM-L6-v2 --out models/sentences
     """
-    with needs_forge():
+    with needs_extra("forge"):
         from edge_agent.forge.checkpoints.bundle import import_checkpoint, plain_name
     target = out or Path(name or plain_name(folder))
     try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_agent.cli.console import JsonOption, needs_forge, print_json, print_table, quiet_runtime
+from edge_agent.cli.console import JsonOption, needs_extra, print_json, print_table, quiet_runtime
 
 
 class Split(str, Enum):
@@ -40,7 +40,7 @@ def evaluate(
     [bold]Example[/]
       edge-agent forge evaluate models/home --recipe models/recipes/home.toml --data data
     """
-    with needs_forge():
+    with needs_extra("forge"):
         from edge_agent.forge.judging.reproduce import evaluate_bundle
     with quiet_runtime():
         found = evaluate_bundle(bundle, recipe, data, split.value)
@@ -65,7 +65,7 @@ def report(
     [bold]Example[/]
       edge-agent forge report runs/clinc150 runs/snips --out models
     """
-    with needs_forge():
+    with needs_extra("forge"):
         from edge_agent.forge.report.benchmarks import read_runs, write_benchmarks
     found = read_runs(runs)
     write_benchmarks(out, found)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.cli.console import JsonOption, needs_forge, print_json
+from edge_agent.cli.console import JsonOption, needs_extra, print_json
 
 
 def variant(
@@ -31,7 +31,7 @@ def variant(
       edge-agent forge variant models/home
       edge-agent forge variant models/home --metrics eval.json
     """
-    with needs_forge():
+    with needs_extra("forge"):
         from edge_agent.forge.judging.old_runtimes import add_old_runtime_variant, write_measured
     made = add_old_runtime_variant(bundle) if metrics is None else write_measured(bundle, _read(metrics))
     entry = made.manifest.variants[-1]

@@ -9,7 +9,6 @@ answers come, so that a busy moment of the machine hits both; the median of the 
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 import tempfile
 import urllib.request
@@ -27,7 +26,7 @@ from edge_agent.link.address import BrokerAddress
 from edge_agent.link.topics import Topics
 from tests.benchmarks.sampler_cost import board_files
 from tests.telemetry.trees import build_tree
-from tests.testbeds.broker import HOST, Mosquitto
+from tests.testbeds.broker import HOST, Mosquitto, free_port
 from tests.testbeds.daemon import Daemon
 
 _MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -40,13 +39,6 @@ from edge_agent.service import agent
 agent.Agent = partial(agent.Agent, root=Path({root!r}))
 sys.exit(agent.main())
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager
