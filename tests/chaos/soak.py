@@ -181,7 +181,7 @@ class Soak:
 
     def _lasting_descriptors(self) -> int:
         """Open files, but for those that health or a record has open just for a moment."""
-        looks = []
+        looks: list[int] = []
         for _ in range(5):
             looks.append(self._process.num_fds())
             time.sleep(0.01)
