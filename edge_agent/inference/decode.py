@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, isfinite
 from unicodedata import combining
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.errors import RuntimeFailure
 from edge_agent.inference.manifest import Calibration
 from edge_agent.inference.tokenizer import Encoding
 from edge_agent.types import Ranked, Slot
@@ -57,14 +58,18 @@ def decide(
     """The decision on one text.
 
     Args:
-        logits: label logits, [labels], finite.
+        logits: label logits, [labels].
         labels: their names; a single one is certain.
         calibration: temperature, threshold and margin.
         out_of_scope: the label that means "none of these", or None.
         top_k: most alternatives.
+
+    Raises:
+        RuntimeFailure: a logit is not finite.
     """
     # The softmax of a few dozen numbers is faster without NumPy, and most of its terms only count in the sum.
     values: list[float] = logits.tolist()
+    _refuse_unless_finite(sum(values))
     order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
     best = order[0]
     highest, sharpness = values[best], 1.0 / calibration.temperature
@@ -113,12 +118,22 @@ def decode_slots(
         encoding: its tokens; the first and the last are [CLS] and [SEP].
         logits: [tokens, tags].
         slot_tags: names of the tags, "O" first, then ``B-<slot>`` and ``I-<slot>``.
+
+    Raises:
+        RuntimeFailure: a logit is not finite.
     """
     # As in `decide`: the runtime has just swept the caches, and each NumPy call comes from memory.
     rows: list[list[float]] = logits.tolist()
+    _refuse_unless_finite(sum(map(sum, rows)))
     best = [row.index(max(row)) for row in rows]
     runs = _runs(encoding, best, slot_tags, len(text))
     return tuple([_slot(text, run, [_certainty(rows[index]) for index in run.firsts]) for run in runs])
+
+
+def _refuse_unless_finite(total: float) -> None:
+    """A sum is finite only if every term is."""
+    if not isfinite(total):
+        raise RuntimeFailure("the model computed logits that are not numbers")
 
 
 def _certainty(row: list[float]) -> float:

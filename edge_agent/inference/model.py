@@ -436,7 +436,6 @@ class Model:
         count, tags = len(encodings), len(self.bundle.manifest.slot_tags)
         labels = outputs[self._pooled].reshape(count, -1)
         slots = outputs[SLOT_OUTPUT].reshape(count, -1, tags) if tags else None
-        _refuse_unless_finite(labels, slots)
         return [(labels[row], None if slots is None else slots[row]) for row in range(count)]
 
     def _invoke(self, ids: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
@@ -445,7 +444,6 @@ class Model:
         labels = outputs[self._pooled].reshape(-1)
         tags = len(self.bundle.manifest.slot_tags)
         slots = outputs[SLOT_OUTPUT].reshape(-1, tags)[: len(ids)] if tags else None
-        _refuse_unless_finite(labels, slots)
         return labels, slots
 
 
@@ -455,12 +453,3 @@ def _direction(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     if not isfinite(np.add.reduce(vector)):
         raise RuntimeFailure("the model computed a vector without a direction")
     return vector
-
-
-def _refuse_unless_finite(labels: NDArray[np.float32], slots: NDArray[np.float32] | None) -> None:
-    """A sum is finite only if every term is. Of so few numbers Python's sum is the quicker one."""
-    total: float = sum(labels.ravel().tolist())
-    if slots is not None:
-        total += sum(slots.ravel().tolist())
-    if not isfinite(total):
-        raise RuntimeFailure("the model computed logits that are not numbers")
