@@ -169,7 +169,7 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, tuple):
         return json.dumps([str(part) for part in value])
-    return json.dumps(value)
+    return json.dumps(str(value) if isinstance(value, Path) else value)
 
 
 def public_settings(settings: Settings) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from edge_agent.settings.board_sections import (
     TelemetrySettings,
 )
 from edge_agent.settings.section import PlainTopic, Section
+from edge_agent.settings.update_sections import UpdatesSettings
 
 ENVIRONMENT_PREFIX = "EDGE_AGENT_"
 _MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -322,6 +323,7 @@ class Settings(BaseSettings):
     power: PowerSettings = Field(default_factory=PowerSettings)
     home_assistant: HomeAssistantSettings = Field(default_factory=HomeAssistantSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    updates: UpdatesSettings = Field(default_factory=UpdatesSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     route: tuple[RouteSettings, ...] = Field(default=(), max_length=64)
 
