@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "service": LEAVES | CAPABILITIES | {"service"},
     "bench": LEAVES | {"inference", "link", "telemetry", "bench"},
     "forge": LEAVES | {"inference", "forge"},
-    "fleet": LEAVES | {"inference", "update", "fleet"},
+    "fleet": LEAVES | {"inference", "link", "update", "fleet"},
     "console": LEAVES | {"inference", "link", "console"},
     "cli": LEAVES | CAPABILITIES | {"service", "bench", "forge", "fleet", "console", "cli"},
 }

@@ -60,6 +60,7 @@ def install(
     wanted: Wanted,
     prove: Callable[[Path], None],
     *,
+    shadow: Callable[[Path], None] | None = None,
     watch: bool = False,
     budget: Budget | None = None,
     on_change: Callable[[Record], None] = tell_nothing,
@@ -71,6 +72,7 @@ def install(
         wanted: what.
         prove: runs the candidate's golden sentences on this machine, in a process of its own. Raises
             EdgeAgentError.
+        shadow: lets it answer what the serving version answered lately, as ``prove``; None for no such proof.
         watch: end in ``watching``, for a daemon that concludes with :func:`conclude`; else in ``kept``.
         budget: of old versions.
         on_change: told each record once it is written.
@@ -88,7 +90,7 @@ def install(
             record = step(record, Event.PROVED)
         run = _Run(store, begin(record, candidate), on_change)
         try:
-            run.go_through(wanted, prove)
+            run.go_through(wanted, prove, shadow)
         except (OSError, EdgeAgentError) as error:
             raise run.failed(error) from error
         after = run.record if watch else run.move(Event.PROVED)
@@ -145,6 +147,21 @@ def roll_back(
         record = step(record, Event.ROLL_BACK, reason, detail)
         store.journal.write(record)
         _follow(store, record)
+        return record
+
+
+def give_up(store: Store, name: str, reason: Reason, detail: str) -> Record:
+    """Ends an update whose process was stopped in the middle; what served before serves.
+
+    Raises:
+        UpdateError: another process is at the store, or the disk failed.
+    """
+    with store.opened():
+        record = store.journal.read(name) or Record(name)
+        if not record.is_at_rest and record.state is not State.WATCHING:
+            record = step(record, Event.FAIL, reason, detail)
+            store.journal.write(record)
+            _follow(store, record)
         return record
 
 
@@ -229,7 +246,9 @@ class _Run:
         self._on_change = on_change
         self.record = record
 
-    def go_through(self, wanted: Wanted, prove: Callable[[Path], None]) -> None:
+    def go_through(
+        self, wanted: Wanted, prove: Callable[[Path], None], shadow: Callable[[Path], None] | None
+    ) -> None:
         """From ``downloading`` to ``watching``."""
         self._write(self.record)
         digest = wanted.content.digest
@@ -247,12 +266,10 @@ class _Run:
                     f"asked for {_words(wanted.content)}, and the bundle is {_words(found)}",
                 )
         self.move(Event.VERIFIED)
-        try:
-            prove(folder)
-        except UpdateError:
-            raise
-        except EdgeAgentError as error:
-            raise UpdateError(Reason.PROOF, str(error), hint=error.hint) from error
+        _proved(prove, folder)
+        if shadow is not None:
+            self.move(Event.SHADOW)
+            _proved(shadow, folder)
         self.move(Event.PROVED)
         self._store.link(self.record.name, digest)
         self.move(Event.SWITCHED)
@@ -284,6 +301,15 @@ class _Run:
         self.record = record
         self._on_change(record)
         return record
+
+
+def _proved(prove: Callable[[Path], None], folder: Path) -> None:
+    try:
+        prove(folder)
+    except UpdateError:
+        raise
+    except EdgeAgentError as error:
+        raise UpdateError(Reason.PROOF, str(error), hint=error.hint) from error
 
 
 def _follow(store: Store, record: Record) -> None:

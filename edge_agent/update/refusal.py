@@ -37,12 +37,27 @@ class Reason(str, Enum):
     BUSY = "another_update_is_running"
     NOTHING_OLDER = "nothing_to_fall_back_to"
     INTERRUPTED = "interrupted"
+    DEADLINE = "took_too_long"
+    DEFERRED = "waits"
+    NO_REPOSITORY = "no_repository"
+    CRASHED = "updater_failed"
     # Somebody.
     ASKED = "asked_for"
 
 
 _OF_THIS_MACHINE = frozenset(
-    {Reason.UNREACHABLE, Reason.NO_SPACE, Reason.DISK, Reason.BUSY, Reason.NOTHING_OLDER, Reason.INTERRUPTED}
+    {
+        Reason.UNREACHABLE,
+        Reason.NO_SPACE,
+        Reason.DISK,
+        Reason.BUSY,
+        Reason.NOTHING_OLDER,
+        Reason.INTERRUPTED,
+        Reason.DEADLINE,
+        Reason.DEFERRED,
+        Reason.NO_REPOSITORY,
+        Reason.CRASHED,
+    }
 )
 
 
