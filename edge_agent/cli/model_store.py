@@ -1,16 +1,13 @@
 """``edge-agent model install`` and ``rollback``: the store of models from the command line.
 
-What the store does is :mod:`edge_agent.update`; here it gets what it must not import itself: how bundles are
-unpacked and checked, and a process that lets a candidate answer its golden sentences.
+What the store does is :mod:`edge_agent.update`; :mod:`edge_agent.service.updating` gives it what it must not
+import itself: how bundles are unpacked and checked, and the process that proves a candidate.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import signal
-import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edge_agent.cli.console import ConfigOption, JsonOption, print_json
-from edge_agent.errors import BundleError, SettingsError
+from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.inference.bundle import Bundle
     from edge_agent.settings import Settings
     from edge_agent.update.install import Outcome, Wanted
     from edge_agent.update.slots import Record
-    from edge_agent.update.store import Content, Store
+    from edge_agent.update.store import Store
     from edge_agent.update.trust import Offer, Repository
 
 PINNED_ROOT: Final = Path("/etc/edge-agent/root.json")
 _MANIFEST: Final = "bundle.json"
 _ARCHIVE: Final = ".edgemodel"
-_ROOM_FOR_ZIP: Final = 4
-"""A download needs its part, the whole, and the unpacked folder of about twice its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +79,7 @@ def install(
       edge-agent model install home --repository https://models.example.org
       edge-agent model install home@1.1.0 --repository /media/usb --root root.json
     """
+    from edge_agent.service.updating.bundles import wanted_from
     from edge_agent.settings import load_settings
 
     settings = load_settings(config)
@@ -94,7 +89,7 @@ def install(
     if is_path and repository is not None:
         raise SettingsError("--repository goes with a model's name", hint="name it as NAME[@VERSION]")
     if is_path:
-        outcome = _install(store, wanted_from(path))
+        outcome = _install(settings, store, wanted_from(path))
     else:
         outcome = _from_repository(settings, store, target, repository, root, channel)
     _tell(outcome.record, outcome.is_new, as_json)
@@ -125,6 +120,7 @@ def open_store(settings: Settings) -> Store:
     Raises:
         SettingsError: there is none; each of them is a bundle itself.
     """
+    from edge_agent.service.updating.bundles import check_bundle
     from edge_agent.update.store import Store
 
     for folder in settings.models.directories:
@@ -133,71 +129,16 @@ def open_store(settings: Settings) -> Store:
     raise SettingsError("no folder for models", hint="set models.directories to a folder of bundles")
 
 
-def check_bundle(folder: Path) -> Content:
-    """Checks every file of a bundle's folder.
-
-    Raises:
-        BundleError: it is no right bundle.
-    """
-    from edge_agent.inference.bundle import read_bundle
-
-    return _content(read_bundle(folder))
-
-
-def unpack_bundle(source: Path, folder: Path) -> Content:
-    """Writes a bundle, a zip or a folder, as the new folder ``folder``, and checks it.
-
-    Raises:
-        BundleError: it is no right bundle.
-    """
-    from edge_agent.inference.bundle import read_bundle, unpack
-
-    if source.is_file():
-        return _content(unpack(source, folder))
-    bundle = read_bundle(source)
-    folder.mkdir()
-    for name in (_MANIFEST, *bundle.manifest.files):
-        shutil.copyfile(bundle.file(name), folder / name)
-    return check_bundle(folder)
-
-
-def wanted_from(path: Path) -> Wanted:
-    """A bundle on this machine, by what its manifest claims; the store checks it.
-
-    Raises:
-        BundleError: it is missing, or has no manifest that can be read.
-    """
-    from edge_agent.inference.archive import MOST_MANIFEST_BYTES, ZIP_ERRORS, checked_members, read_member
-    from edge_agent.inference.manifest import parse_manifest
-    from edge_agent.update.install import Wanted
-    from edge_agent.update.store import Content
-
-    if path.is_dir():
-        content = check_bundle(path)
-        return Wanted(
-            content, sum(file.stat().st_size for file in path.iterdir()), lambda: path, unpack_bundle
-        )
-    try:
-        with zipfile.ZipFile(path) as source:
-            members = checked_members(source)
-            if _MANIFEST not in members:
-                raise BundleError(f"{path}: {_MANIFEST} is missing")
-            raw = read_member(source, members[_MANIFEST], MOST_MANIFEST_BYTES)
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: missing", hint="name a bundle's folder or an .edgemodel file") from error
-    except (*ZIP_ERRORS, OSError) as error:
-        raise BundleError(f"{path}: not a bundle's zip, or truncated") from error
-    manifest = parse_manifest(raw)
-    size = len(raw) + sum(record.size for record in manifest.files.values())
-    found = Content(manifest.name, manifest.version, f"sha256:{hashlib.sha256(raw).hexdigest()}")
-    return Wanted(found, size, lambda: path, unpack_bundle)
-
-
-def _install(store: Store, wanted: Wanted) -> Outcome:
-    from edge_agent.cli.model_proof import prove
+def _install(settings: Settings, store: Store, wanted: Wanted) -> Outcome:
+    from edge_agent.service.updating.proof import ProofLimits, prove
     from edge_agent.update.install import install as install_wanted
 
-    return install_wanted(store, wanted, prove)
+    limits = ProofLimits.from_settings(settings.updates)
+
+    def prove_here(folder: Path) -> None:
+        prove(folder, limits, threads=settings.inference.threads)
+
+    return install_wanted(store, wanted, prove_here)
 
 
 def _from_repository(
@@ -208,6 +149,7 @@ def _from_repository(
     root: Path | None,
     channel: str | None,
 ) -> Outcome:
+    from edge_agent.service.updating.bundles import ROOM_FOR_ZIP, unpack_bundle
     from edge_agent.update.install import Wanted
     from edge_agent.update.refusal import Reason, UpdateError
 
@@ -220,8 +162,9 @@ def _from_repository(
     try:
         client.refresh()
         offer: Offer = client.offered(name, version or None, channel)
-        size = _ROOM_FOR_ZIP * offer.length
-        outcome = _install(store, Wanted(offer.content, size, lambda: client.download(offer), unpack_bundle))
+        size = ROOM_FOR_ZIP * offer.length
+        wanted = Wanted(offer.content, size, lambda: client.download(offer), unpack_bundle)
+        outcome = _install(settings, store, wanted)
     except UpdateError as error:
         if error.reason not in (Reason.UNREACHABLE, Reason.SLOW):  # those are resumed
             client.clear()
@@ -255,12 +198,6 @@ def _repository(settings: Settings, source: str, root: Path) -> Repository:
             f"{folder} cannot be written: {error.strerror}",
             hint="run it as the owner of the folder, or as root; or set device.state_directory",
         ) from error
-
-
-def _content(bundle: Bundle) -> Content:
-    from edge_agent.update.store import Content
-
-    return Content(bundle.manifest.name, bundle.manifest.version, bundle.digest)
 
 
 def _tell(record: Record, changed: bool, as_json: bool) -> None:

@@ -29,11 +29,15 @@ class Reason(str, Enum):
     # The bundle.
     BUNDLE = "bad_bundle"
     PROOF = "failed_its_proof"
+    TOO_SLOW_HERE = "too_slow_here"
+    TOO_BIG_HERE = "too_big_here"
+    DISAGREES = "disagrees"
     UNHEALTHY = "unhealthy_while_watched"
     # This machine.
     UNREACHABLE = "unreachable"
     NO_SPACE = "no_space"
     DISK = "disk_failed"
+    NO_MEMORY = "no_memory"
     BUSY = "another_update_is_running"
     NOTHING_OLDER = "nothing_to_fall_back_to"
     INTERRUPTED = "interrupted"
@@ -45,11 +49,17 @@ class Reason(str, Enum):
     ASKED = "asked_for"
 
 
+CONDEMNING = frozenset(
+    {Reason.PROOF, Reason.TOO_SLOW_HERE, Reason.TOO_BIG_HERE, Reason.DISAGREES, Reason.UNHEALTHY}
+)
+"""The candidate's own fault on this machine, whenever it is tried."""
+
 _OF_THIS_MACHINE = frozenset(
     {
         Reason.UNREACHABLE,
         Reason.NO_SPACE,
         Reason.DISK,
+        Reason.NO_MEMORY,
         Reason.BUSY,
         Reason.NOTHING_OLDER,
         Reason.INTERRUPTED,

@@ -43,7 +43,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from edge_agent.update.refusal import Reason
+from edge_agent.update.refusal import CONDEMNING, Reason
 
 MOST_CUTS: Final = 2
 """The candidate that was in hand at so many power cuts or crashes is given up."""
@@ -98,7 +98,6 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = MappingProxyType(
         (State.WATCHING, Event.FAIL): State.ROLLED_BACK,
     }
 )
-_CONDEMNING: Final = frozenset({Reason.PROOF, Reason.UNHEALTHY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ def step(record: Record, event: Event, reason: Reason | None = None, detail: str
         ValueError: there is no such way.
     """
     after = replace(record, state=advance(record.state, event), reason=reason, detail=detail)
-    if event is Event.FAIL and reason in _CONDEMNING:
+    if event is Event.FAIL and reason in CONDEMNING:
         after = _condemn(after)
     if event is Event.SWITCHED:
         return _turned(after)

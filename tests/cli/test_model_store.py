@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 import edge_agent as package
-from edge_agent.cli.model_proof import prove
-from edge_agent.errors import GoldenError
 from edge_agent.inference.bundle import pack, read_bundle
 from tests.cli.command import Done, assert_one_line_and_hint, edge_agent
 from tests.fleet.workplace import Workplace
@@ -227,11 +225,13 @@ def test_a_repository_that_is_not_signed_by_the_pinned_root_is_refused(
     assert not (machine.models / "tiny").exists()
 
 
-def test_a_model_that_ends_the_process_that_loads_it_is_refused(tiny_folder: Path) -> None:
-    with pytest.raises(GoldenError, match="SIGSEGV"):
-        prove(tiny_folder, program="import os; os.kill(os.getpid(), 11)")
-
-
-def test_a_proof_that_never_ends_is_ended(tiny_folder: Path) -> None:
-    with pytest.raises(GoldenError, match=r"within 0\.01 s"):
-        prove(tiny_folder, seconds=0.01)
+def test_what_the_settings_ask_of_a_model_holds_for_a_file_as_well(
+    machine: Machine, zips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.run("install", zips["1.0.0"])
+    monkeypatch.setenv("EDGE_AGENT_UPDATES__MAX_LATENCY_MS", "0.0001")
+    done = machine.run("install", zips["1.1.0"])
+    assert (done.code, done.out) == (3, "")
+    assert "too_slow_here: the model takes" in done.err
+    assert_one_line_and_hint(done)
+    assert machine.version() == "1.0.0"
