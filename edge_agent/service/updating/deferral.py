@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 from edge_agent.settings import Settings
@@ -108,6 +109,8 @@ _IS_SEEN: Final[Mapping[Press, Callable[[Snapshot], bool]]] = {
 class Deferral:
     """The same with a memory, so that an update does not begin in a short pause of what is against it.
 
+    From any thread.
+
     Args:
         rules: of the settings.
     """
@@ -117,6 +120,7 @@ class Deferral:
         self._rate = AnswerRate()
         self._reason: str | None = None
         self._calm_since: float | None = None
+        self._lock = Lock()
 
     def look(self, board: Snapshot, answered: int, now: float) -> str | None:
         """Why an update should wait now; to be asked every few seconds.
@@ -126,16 +130,17 @@ class Deferral:
             answered: requests so far.
             now: by the monotonic clock, seconds.
         """
-        rate = self._rate.note(answered, now) if self._rules.above_per_minute else None
-        reason = reason_to_wait(self._rules, board, rate, waits=self._reason is not None)
-        if reason is not None:
-            self._reason, self._calm_since = reason, None
-        elif self._reason is not None:
-            if self._calm_since is None:
-                self._calm_since = now
-            if now - self._calm_since >= CALM_SECONDS:
-                self._reason = self._calm_since = None
-        return self._reason
+        with self._lock:
+            rate = self._rate.note(answered, now) if self._rules.above_per_minute else None
+            reason = reason_to_wait(self._rules, board, rate, waits=self._reason is not None)
+            if reason is not None:
+                self._reason, self._calm_since = reason, None
+            elif self._reason is not None:
+                if self._calm_since is None:
+                    self._calm_since = now
+                if now - self._calm_since >= CALM_SECONDS:
+                    self._reason = self._calm_since = None
+            return self._reason
 
 
 class AnswerRate:
