@@ -1,0 +1,445 @@
+"""``edge-agent fleet rollout``: a model version to the devices of a group, in waves."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from edge_agent.cli.console import ConfigOption, JsonOption, print_json
+from edge_agent.errors import BrokerError, SettingsError
+
+if TYPE_CHECKING:
+    from edge_agent.fleet.inventory import Found, Inventory
+    from edge_agent.fleet.rollout import Driver
+    from edge_agent.fleet.rollout_state import Rollout, Terms
+    from edge_agent.fleet.state_file import StateFile
+    from edge_agent.link.address import BrokerAddress
+    from edge_agent.settings import Settings
+
+EXIT_HALTED = 4
+_MOST_NAMED = 10
+
+BrokerOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="mqtt://user:password@host:port. Default: the settings'.")
+]
+FileArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE", help="Of the rollout. Default: the only rollout-*.json in this folder."),
+]
+InventoryOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Devices and tags, CSV or TOML. Default: what the broker knows."),
+]
+
+
+class _StartsByDefault(TyperGroup):
+    """``fleet rollout MODEL VERSION`` is ``fleet rollout start MODEL VERSION``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_StartsByDefault,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Roll a model out to many devices, in waves.\n\n"
+    "[bold]Examples[/]\n\n"
+    "  edge-agent fleet rollout home 1.2.0 --to kitchens\n\n"
+    "  edge-agent fleet rollout --resume rollout-home-1.2.0.json",
+)
+
+
+@app.command("start")
+def start(
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", show_default=False)] = None,
+    version: Annotated[str | None, typer.Argument(metavar="VERSION", show_default=False)] = None,
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="GROUP", help="The group, as `updates.channel` has it; or all.")
+    ] = None,
+    waves: Annotated[
+        str, typer.Option(metavar="LIST", help="Devices told after each wave, or shares of the group.")
+    ] = "1,5%,25%,100%",
+    max_failures: Annotated[
+        str, typer.Option(metavar="SHARE", help="Of the devices told so far; more of them halt it.")
+    ] = "2%",
+    soak: Annotated[str, typer.Option(metavar="TIME", help="From the end of a wave to the next.")] = "10m",
+    deadline: Annotated[
+        str, typer.Option(metavar="TIME", help="For a device to begin, and again to end.")
+    ] = "1h",
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where its state is kept. Default: rollout-MODEL-VERSION.json."),
+    ] = None,
+    inventory: InventoryOption = None,
+    resume_file: Annotated[
+        Path | None, typer.Option("--resume", metavar="FILE", help="Go on with this rollout instead.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show who would get it in which wave, and leave.")
+    ] = False,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Roll a version out; `start` may be left out.
+
+    A wave is told when the one before it has ended and soaked. It halts by
+    itself when too many fail, and takes back the commands of devices that have
+    not begun. Ctrl-C pauses it. Exit code 0: complete; 1: paused; 4: halted.
+
+    [bold]Examples[/]
+      edge-agent fleet rollout home 1.2.0 --to kitchens
+      edge-agent fleet rollout home 1.2.0 --to all --waves 2,10%,100% --soak 1h
+    """
+    if resume_file is not None:
+        if model is not None or to is not None:
+            raise SettingsError("--resume takes no model and no group", hint="they stand in the file")
+        resume(resume_file, broker=broker, as_json=as_json, config=config)
+        return
+    if model is None or version is None or to is None:
+        raise SettingsError(
+            "a rollout takes MODEL VERSION --to GROUP", hint="edge-agent fleet rollout start --help"
+        )
+    from edge_agent.fleet.state_file import StateFile
+
+    address, settings = _address(broker, config)
+    terms = _terms(model, version, to, (waves, max_failures, soak, deadline), address, settings)
+    found = _inventory(inventory, address, settings.mqtt.base_topic)
+    rollout = _begin(terms, found.select(to), waves)
+    if dry_run:
+        _print_plan(rollout, as_json)
+        return
+    file = StateFile(state or Path(f"rollout-{model}-{version}.json"))
+    with file.driving():
+        if file.path.exists():
+            raise SettingsError(
+                f"{file.path} is there already",
+                hint=f"edge-agent fleet rollout show {file.path}; resume goes on, --state names another file",
+            )
+        file.write(rollout)
+        if not as_json:
+            _print_head(rollout, found, file)
+        _drive(rollout, file, address, as_json)
+
+
+@app.command("resume")
+def resume(
+    file: FileArgument = None,
+    *,
+    without_proof: Annotated[
+        bool, typer.Option("--without-proof", help="Go on though no device has taken the version yet.")
+    ] = False,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Go on with a rollout that was paused, or whose operator was stopped.
+
+    No device is told twice. One that is complete reads late results.
+    """
+    from edge_agent.fleet.rollout import resumed
+
+    state = _state(file)
+    with state.driving():
+        rollout = resumed(state.read(), without_proof=without_proof)
+        address = _known_address(rollout, broker, config)
+        state.write(rollout)
+        _drive(rollout, state, address, as_json)
+
+
+@app.command("pause")
+def pause(file: FileArgument = None) -> None:
+    """Tell no further devices. Those that were told may still take it; `halt` takes it back."""
+    from edge_agent.fleet.rollout import paused
+    from edge_agent.fleet.state_file import DrivenError
+
+    state = _state(file)
+    try:
+        with state.driving():
+            rollout = paused(state.read())
+            state.write(rollout)
+    except DrivenError:
+        state.ask("pause")
+        typer.echo(f"process {state.driver()} was told to pause")
+        return
+    typer.echo(f"{rollout.phase.value.replace('_', ' ')}; nobody drives it")
+
+
+@app.command("halt")
+def halt(
+    file: FileArgument = None,
+    *,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """End a rollout: take back the commands of devices that have not begun, wait for those that have."""
+    from edge_agent.fleet.rollout import halted
+    from edge_agent.fleet.state_file import DrivenError
+
+    state = _state(file)
+    try:
+        with state.driving():
+            rollout = halted(state.read())
+            address = _known_address(rollout, broker, config)
+            state.write(rollout)
+            _drive(rollout, state, address, as_json)
+    except DrivenError:
+        state.ask("halt")
+        typer.echo(f"process {state.driver()} was told to halt")
+
+
+@app.command("rollback")
+def rollback(
+    file: FileArgument = None,
+    *,
+    wave: Annotated[
+        list[int] | None,
+        typer.Option(min=1, metavar="N", help="Only this wave; may be repeated. Default: all."),
+    ] = None,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Bring the devices that took the version back to the one before, and no others.
+
+    What has not begun is taken back as by `halt`.
+    """
+    from edge_agent.fleet.rollout import sent_back
+
+    state = _state(file)
+    with state.driving():
+        rollout = sent_back(state.read(), None if not wave else tuple(number - 1 for number in wave))
+        address = _known_address(rollout, broker, config)
+        state.write(rollout)
+        _drive(rollout, state, address, as_json)
+
+
+@app.command("show")
+def show(
+    file: FileArgument = None,
+    *,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show where a rollout is. Of one that has ended, late results are read from the broker first."""
+    from edge_agent.cli.fleet_rollout_view import as_document, print_rollout
+    from edge_agent.fleet.state_file import DrivenError
+
+    state = _state(file)
+    rollout = state.read()
+    try:
+        with state.driving():
+            rollout = _late_results(state, broker, config)
+    except DrivenError:
+        if not as_json:
+            typer.echo(f"process {state.driver()} drives it now")
+    if as_json:
+        print_json(as_document(rollout))
+    else:
+        print_rollout(rollout, state.path)
+
+
+def _late_results(state: StateFile, broker: str | None, config: Path | None) -> Rollout:
+    from edge_agent.fleet.rollout import FINAL, Driver, Quiet
+
+    rollout = state.read()
+    if rollout.phase not in FINAL or not any(one.has_command for one in rollout.members.values()):
+        return rollout
+    try:
+        return Driver(rollout, state, _known_address(rollout, broker, config), Quiet()).run()
+    except (BrokerError, SettingsError) as error:
+        typer.echo(f"edge-agent: late results are not read: {error}", err=True)
+        return rollout
+
+
+def _drive(rollout: Rollout, file: StateFile, address: BrokerAddress, as_json: bool) -> None:
+    """Runs it, prints how it ended, and leaves with the code that says so.
+
+    Raises:
+        BrokerError: the broker cannot be reached; the state is as it was.
+        typer.Exit: it did not simply complete.
+    """
+    from edge_agent.cli.fleet_rollout_view import as_document, observer, print_rollout
+    from edge_agent.fleet.rollout import Driver
+
+    watcher, shown = observer(as_json)
+    driver = Driver(rollout, file, address, watcher)
+    try:
+        with shown, _pausing(driver) as caught:
+            rollout = driver.run()
+    except BrokerError as error:
+        hint = error.hint or f"then: edge-agent fleet rollout resume {file.path}"
+        raise BrokerError(str(error), hint=hint) from error
+    if as_json:
+        document = as_document(rollout)
+        print_json({"kind": "end", **{k: v for k, v in document.items() if k != "devices"}})
+    else:
+        print_rollout(rollout, file.path)
+    code = 128 + caught[0] if caught else _exit_code(rollout)
+    if code:
+        raise typer.Exit(code)
+
+
+def _exit_code(rollout: Rollout) -> int:
+    from edge_agent.fleet.rollout_state import ROLLBACK, Phase, Standing
+
+    if rollout.phase is Phase.ROLLED_BACK:
+        told = [one for one in rollout.members.values() if one.operation == ROLLBACK]
+        return 0 if all(one.standing is Standing.RETURNED for one in told) else 1
+    return {Phase.COMPLETE: 0, Phase.HALTED: EXIT_HALTED}.get(rollout.phase, 1)
+
+
+@contextmanager
+def _pausing(driver: Driver) -> Iterator[list[int]]:
+    """The first signal pauses, a second Ctrl-C leaves at once: the state is written before each action.
+
+    Yields:
+        The signals that came.
+    """
+    caught: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        caught.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        driver.stop()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield caught
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _state(path: Path | None) -> StateFile:
+    from edge_agent.fleet.state_file import StateFile
+
+    if path is not None:
+        return StateFile(path)
+    found = sorted(Path().glob("rollout-*.json"))
+    if len(found) != 1:
+        which = f"{len(found)} of them are here" if found else "none is here"
+        raise SettingsError(f"which rollout? {which}", hint="name its file, such as rollout-home-1.2.0.json")
+    return StateFile(found[0])
+
+
+def _address(broker: str | None, config: Path | None) -> tuple[BrokerAddress, Settings]:
+    from edge_agent.link.address import BrokerAddress
+    from edge_agent.settings import load_settings, read_password
+
+    settings = load_settings(config)
+    if broker is not None:
+        return BrokerAddress.from_url(broker), settings
+    return BrokerAddress.from_settings(settings.mqtt, read_password(settings.mqtt)), settings
+
+
+def _known_address(rollout: Rollout, broker: str | None, config: Path | None) -> BrokerAddress:
+    """Where the rollout's devices are. Another broker has others, so it is taken only when it is named."""
+    address, _ = _address(broker, config)
+    if broker is None and str(address) != rollout.terms.broker:
+        raise SettingsError(
+            f"this rollout is at the broker {rollout.terms.broker}, and the settings name {address}",
+            hint="name the broker by --broker URL, or its settings by --config FILE",
+        )
+    return address
+
+
+def _terms(
+    model: str,
+    version: str,
+    group: str,
+    texts: tuple[str, str, str, str],
+    address: BrokerAddress,
+    settings: Settings,
+) -> Terms:
+    from edge_agent.fleet.documents import plain_line
+    from edge_agent.fleet.rollout import new_id
+    from edge_agent.fleet.rollout_state import Terms
+    from edge_agent.fleet.waves import Amount, parse_seconds, parse_waves
+    from edge_agent.inference.manifest import is_name, is_version
+
+    if not is_name(model):
+        raise SettingsError(f"{plain_line(model, 64)!r} is no name of a model")
+    if not is_version(version):
+        raise SettingsError(f"{plain_line(version, 64)!r} is no version", hint="for example 1.2.0")
+    waves, max_failures, soak, deadline = texts
+    parse_waves(waves)
+    now = time()
+    return Terms(
+        id=new_id(now),
+        model=model,
+        version=version,
+        group=plain_line(group, 64),
+        broker=str(address),
+        base_topic=settings.mqtt.base_topic,
+        sizes=(),
+        max_failures=Amount.parse(max_failures),
+        soak_seconds=parse_seconds(soak),
+        deadline_seconds=parse_seconds(deadline),
+        created_at=now,
+    )
+
+
+def _inventory(path: Path | None, address: BrokerAddress, base: str) -> Inventory:
+    from edge_agent.fleet.inventory import discover, merge, read_file
+
+    listed = None if path is None else read_file(path)
+    try:
+        heard = discover(address, base)
+    except BrokerError as error:
+        hint = error.hint or f"is a broker running at {address}? name another by --broker mqtt://host:port"
+        raise BrokerError(str(error), hint=hint) from error
+    return heard if listed is None else merge(listed, heard)
+
+
+def _begin(terms: Terms, chosen: dict[str, Found], waves: str) -> Rollout:
+    from edge_agent.fleet.rollout_state import begin
+    from edge_agent.fleet.waves import in_order, parse_waves, sizes
+
+    absent = [device for device, found in chosen.items() if found.online is not True]
+    seen = {device: found.seen_at for device, found in chosen.items() if found.seen_at is not None}
+    terms = replace(terms, sizes=sizes(parse_waves(waves), len(chosen)))
+    return begin(terms, in_order(chosen, absent, terms.id), seen)
+
+
+def _print_head(rollout: Rollout, found: Inventory, file: StateFile) -> None:
+    terms = rollout.terms
+    chosen = {device: found.devices[device] for device in rollout.members}
+    off = sum(1 for one in chosen.values() if one.seen and one.online is not True)
+    unseen = [device for device, one in chosen.items() if not one.seen]
+    more = f", {off} of them off now" if off else ""
+    typer.echo(
+        f"{terms.model} {terms.version} → {terms.group}: {len(chosen)} devices{more}, "
+        f"in waves of {', '.join(map(str, terms.sizes))}"
+    )
+    typer.echo(f"state: {file.path}  (Ctrl-C pauses)")
+    if unseen:
+        names = ", ".join(unseen[:_MOST_NAMED]) + (" …" if len(unseen) > _MOST_NAMED else "")
+        typer.echo(f"edge-agent: warning: {len(unseen)} never seen at this broker: {names}", err=True)
+
+
+def _print_plan(rollout: Rollout, as_json: bool) -> None:
+    if as_json:
+        plan = [{"device": device, "wave": one.wave + 1} for device, one in rollout.members.items()]
+        print_json({"waves": list(rollout.terms.sizes), "devices": plan})
+        return
+    for number, size in enumerate(rollout.terms.sizes):
+        names = [device for device, one in rollout.members.items() if one.wave == number]
+        shown = ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")
+        allowed = rollout.terms.allowed_failures(number)
+        typer.echo(f"wave {number + 1}: {len(names)} more, {size} in all, {allowed} may fail: {shown}")

@@ -1,0 +1,398 @@
+"""What a rollout does next: its state, the facts and the time in, its next state and the actions out. Pure.
+
+The rules:
+
+1. A wave is told when the one before it has ended and the soak after it has passed. A device ends with a
+   result, or by its deadline: :attr:`~edge_agent.fleet.rollout_state.Terms.deadline_seconds` to begin, and
+   the same again to end once it has begun.
+2. A device has the version when its command ended ``successful`` **and** ``model/<name>`` names that version.
+   It has failed when the command failed, when it did not end in time though it is there, or when it serves
+   another version afterwards. One that cannot be reached has not failed; its command stays at the broker.
+3. When more have failed than ``⌊share × wave⌋``, the wave counted with those before it, the rollout halts:
+   what has not begun is taken back from the broker, and what has begun is waited for.
+4. A wave of which no device has the version proves nothing: the rollout pauses.
+5. Nothing is decided before the broker has told what it retains (``settled``): the driver may have been away.
+6. What an action needs is in the state that is returned with it, so that it can be written down first.
+7. A command of an earlier rollout of this model, which a device has not begun, is taken back: a device that
+   returns would find both and might end with the older version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edge_agent.fleet.devices import NOTHING, Fact
+from edge_agent.fleet.rollout_state import (
+    OPEN,
+    ROLLBACK,
+    UPDATE,
+    Member,
+    Phase,
+    Rollout,
+    Standing,
+    Tally,
+    Terms,
+    advance,
+)
+from edge_agent.link.commands import Status
+
+CONFIRM_SECONDS: Final = 60.0
+"""After the end of its command a device has so long to say what it serves."""
+_UNDER_WAY: Final = frozenset({"downloading", "verifying", "trying", "shadowing", "switching", "watching"})
+_ENDED: Final = frozenset({Standing.UPDATED, Standing.FAILED, Standing.RETURNED, Standing.WITHDRAWN})
+_GIVING: Final = {
+    UPDATE: frozenset({Phase.RUNNING, Phase.PAUSED, Phase.COMPLETE}),
+    ROLLBACK: frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK}),
+}
+"""In which phases a command that the broker has lost is given again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Publish a command, retained."""
+
+    device: str
+    operation: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Take a command from the broker by an empty retained payload."""
+
+    device: str
+    operation: str
+    id: str
+
+
+Action = Ask | Clear
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What comes next.
+
+    Attributes:
+        rollout: to be written down before the actions.
+        actions: in their order.
+        moved: devices that stand elsewhere than before.
+    """
+
+    rollout: Rollout
+    actions: tuple[Action, ...]
+    moved: tuple[str, ...]
+
+
+def plan(
+    rollout: Rollout,
+    facts: Mapping[str, Fact],
+    now: float,
+    *,
+    settled: bool,
+    room: int,
+    in_flight: Collection[Action] = (),
+) -> Step:
+    """The next step.
+
+    Args:
+        rollout: where it stands.
+        facts: by device; one that is missing is unknown.
+        now: seconds since the epoch.
+        settled: the broker has told what it retains, and the link to it is there.
+        room: most actions that may be begun now.
+        in_flight: actions that the broker has not confirmed yet; they are not returned again.
+    """
+    if not settled:
+        return Step(rollout, (), ())
+    draft = _Draft(rollout, facts, now, room, in_flight)
+    draft.judge_all()
+    draft.give_again()
+    draft.tidy()
+    draft.go_on()
+    return draft.step()
+
+
+def judge(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
+    """A device as the facts have it; the same object where nothing changed."""
+    standing = member.standing
+    if standing in (Standing.UPDATED, Standing.ALREADY):
+        return _still(member, fact, terms, now)
+    if not member.has_command and standing not in (
+        Standing.WITHDRAWN,
+        Standing.EXECUTING,
+        Standing.CONFIRMING,
+    ):
+        return member
+    word = fact.commands.get(member.operation)
+    if word is None:
+        after = _without_word(member, fact, terms, now)
+    elif word.status is Status.SUCCESSFUL:
+        after = _confirm(member, fact, terms, now)
+    elif standing is Standing.FAILED:
+        return member
+    elif word.status is Status.FAILED:
+        reason = word.reason or "it does not say why"
+        after = advance(member, Standing.FAILED, now, _about(member, reason))
+    elif word.status is Status.EXECUTING and _may_begin(member, fact):
+        late = member.is_late or standing is Standing.UNREACHABLE
+        after = replace(advance(member, Standing.EXECUTING, now), begun_at=now, is_late=late)
+    else:
+        after = member
+    return _in_time(after, fact, terms, now)
+
+
+def _may_begin(member: Member, fact: Fact) -> bool:
+    """One that went away while it executed gets the time for it once more when it is back, and only once."""
+    if member.standing is Standing.UNREACHABLE:
+        return fact.online is True and not member.is_late
+    return member.standing in (Standing.ASKED, Standing.WITHDRAWN)
+
+
+def _still(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
+    """One that has the version, unless it says that another one serves."""
+    if fact.model is None or fact.model.installed == terms.version:
+        return member
+    serves = fact.model.installed or "nothing"
+    why = f" ({fact.model.reason})" if fact.model.reason else ""
+    return advance(member, Standing.FAILED, now, f"serves {serves} afterwards{why}")
+
+
+def _is_there(member: Member, fact: Fact, terms: Terms) -> bool:
+    """Whether the device says that it serves what it was told to."""
+    if fact.model is None or fact.model.state in _UNDER_WAY:
+        return False
+    is_version = fact.model.installed == terms.version
+    return is_version if member.operation == UPDATE else not is_version
+
+
+def _there(member: Member, now: float, reason: str | None = None) -> Member:
+    standing = Standing.UPDATED if member.operation == UPDATE else Standing.RETURNED
+    return advance(member, standing, now, reason)
+
+
+def _confirm(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
+    """The command ended well; what serves is for the device to say."""
+    if _is_there(member, fact, terms):
+        return _there(member, now)
+    if member.standing is Standing.UNREACHABLE and fact.online is False:
+        return member
+    if member.standing is not Standing.CONFIRMING:
+        if member.standing is Standing.FAILED and member.begun_at is None:
+            return member  # it has said the same before, and not what serves
+        return advance(member, Standing.CONFIRMING, now)
+    if now - (member.since or now) < CONFIRM_SECONDS:
+        return member
+    if fact.online is False:
+        return _unreachable(member, fact, "successful, but it went away before it said what serves")
+    serves = "nothing of the model" if fact.model is None else f"that it serves {fact.model.installed}"
+    failed = advance(
+        member, Standing.FAILED, now, _about(member, f"successful, but the device says {serves}")
+    )
+    return replace(failed, begun_at=None)
+
+
+def _without_word(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
+    """Nothing stands at the broker: it was taken back after the device had begun, or the broker lost it."""
+    begun = member.begun_at if member.standing is Standing.EXECUTING else member.since
+    if member.standing not in (Standing.WITHDRAWN, Standing.EXECUTING, Standing.CONFIRMING):
+        return member
+    if fact.model is None or fact.model_at is None or fact.model_at < (begun or 0):
+        return member
+    if _is_there(member, fact, terms):
+        return _there(member, now, "it had begun before its command was taken back")
+    if fact.model.state in ("failed", "rolled_back") and member.standing is Standing.EXECUTING:
+        return advance(member, Standing.FAILED, now, _about(member, fact.model.reason or fact.model.state))
+    return member
+
+
+def _in_time(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
+    """A device past its deadline, which a wave does not wait for."""
+    if member.standing is Standing.ASKED:
+        if fact.refused is not None:
+            return _unreachable(member, fact, f"the broker refuses its command: {fact.refused}")
+        if now - (member.asked_at or 0) >= terms.deadline_seconds:
+            return _unreachable(member, fact, "did not take its command")
+    elif member.standing is Standing.EXECUTING and now - (member.begun_at or 0) >= terms.deadline_seconds:
+        if fact.online is False:
+            return _unreachable(member, fact, "went away in the middle of it")
+        reason = f"did not end within {terms.deadline_seconds:g} s"
+        return advance(member, Standing.FAILED, now, _about(member, reason))
+    return member
+
+
+def _unreachable(member: Member, fact: Fact, reason: str) -> Member:
+    heard = [when for when in (fact.heard_at, member.seen_at) if when is not None]
+    since = max(heard) if heard else member.asked_at
+    return advance(member, Standing.UNREACHABLE, since, _about(member, reason))
+
+
+def _about(member: Member, reason: str) -> str:
+    return reason if member.operation == UPDATE else f"going back: {reason}"
+
+
+class _Draft:
+    """A step while it is made."""
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        facts: Mapping[str, Fact],
+        now: float,
+        room: int,
+        in_flight: Collection[Action],
+    ) -> None:
+        self._rollout = rollout
+        self._facts = facts
+        self._now = now
+        self._room = room
+        self._in_flight = in_flight
+        self._members = dict(rollout.members)
+        self._actions: list[Action] = []
+
+    def step(self) -> Step:
+        before = self._rollout.members
+        moved = tuple(
+            device
+            for device, member in self._members.items()
+            if member is not before[device] and member.standing is not before[device].standing
+        )
+        return Step(replace(self._rollout, members=self._members), tuple(self._actions), moved)
+
+    def judge_all(self) -> None:
+        terms, now = self._rollout.terms, self._now
+        for device, member in self._members.items():
+            if member.standing not in (Standing.PENDING, Standing.NOT_ASKED):
+                self._members[device] = judge(member, self._fact(device), terms, now)
+
+    def give_again(self) -> None:
+        """Commands that were written down and that the broker does not have: nobody can have begun them."""
+        for device, member in self._members.items():
+            waits = member.standing in (Standing.ASKED, Standing.UNREACHABLE) and member.has_command
+            if waits and member.begun_at is None and self._rollout.phase in _GIVING[member.operation]:
+                fact = self._fact(device)
+                if member.operation not in fact.commands and fact.refused is None:
+                    self._act(Ask(device, member.operation, self._rollout.command_id(member.operation)))
+
+    def tidy(self) -> None:
+        """Takes from the broker what has ended."""
+        for device, member in self._members.items():
+            if self._rollout.phase is Phase.RUNNING and member.asked_at is not None:
+                for other in sorted(self._fact(device).others):
+                    self._act(Clear(device, UPDATE, other))
+            if member.standing not in _ENDED or not member.has_command:
+                continue
+            word = self._fact(device).commands.get(member.operation)
+            refused = self._fact(device).refused
+            if word is None:
+                self._members[device] = replace(member, has_command=False)
+            elif refused is not None:
+                if member.standing is Standing.WITHDRAWN:
+                    reason = f"the broker does not let its command be taken back: {refused}"
+                    self._members[device] = replace(member, reason=reason)
+            elif member.standing is not Standing.FAILED or word.status in (Status.SUCCESSFUL, Status.FAILED):
+                self._act(Clear(device, member.operation, self._rollout.command_id(member.operation)))
+
+    def go_on(self) -> None:
+        match self._rollout.phase:
+            case Phase.RUNNING:
+                self._run()
+            case Phase.HALTING:
+                self._withdraw()
+                if not self._is_busy():
+                    self._rollout = replace(self._rollout, phase=Phase.HALTED)
+            case Phase.ROLLING_BACK:
+                self._withdraw()
+                if not self._send_back() and not self._is_busy():
+                    self._rollout = replace(self._rollout, phase=Phase.ROLLED_BACK)
+
+    def _run(self) -> None:
+        rollout = self._rollout
+        tally = Tally.of([member for member in self._members.values() if member.wave <= rollout.wave])
+        failed, allowed = tally[Standing.FAILED], rollout.terms.allowed_failures(rollout.wave)
+        if failed > allowed:
+            size = rollout.terms.sizes[rollout.wave]
+            reason = f"{failed} of {size} devices failed, {allowed} may"
+            self._rollout = replace(rollout, phase=Phase.HALTING, reason=reason)
+            self._withdraw()
+        elif tally.open:
+            self._rollout = replace(rollout, soak_from=None)
+            self._tell_wave()
+        elif rollout.soak_from is None:
+            self._rollout = replace(rollout, soak_from=self._now)
+        elif self._now - rollout.soak_from >= rollout.terms.soak_seconds:
+            self._next_wave(tally)
+
+    def _next_wave(self, tally: Tally) -> None:
+        rollout = self._rollout
+        if not tally.serving and not rollout.without_proof:
+            reason = "no device has taken the version yet, so nothing is proved"
+            self._rollout = replace(rollout, phase=Phase.PAUSED, reason=reason, soak_from=None)
+        elif rollout.wave + 1 < len(rollout.terms.sizes):
+            self._rollout = replace(rollout, wave=rollout.wave + 1, soak_from=None)
+        else:
+            self._rollout = replace(rollout, phase=Phase.COMPLETE, reason=None)
+
+    def _tell_wave(self) -> None:
+        for device, member in self._members.items():
+            if member.wave > self._rollout.wave or not self._room:
+                break  # they stand in the order of their waves
+            if member.standing is not Standing.PENDING:
+                continue
+            fact = self._fact(device)
+            if fact.model is not None and fact.model.installed == self._rollout.terms.version:
+                has_it = "had this version already"
+                self._members[device] = advance(member, Standing.ALREADY, self._now, has_it)
+                continue
+            self._ask(device, member, UPDATE)
+
+    def _ask(self, device: str, member: Member, operation: str) -> None:
+        asked = advance(member, Standing.ASKED, self._now)
+        self._members[device] = replace(
+            asked, operation=operation, asked_at=self._now, begun_at=None, is_late=False, has_command=True
+        )
+        self._act(Ask(device, operation, self._rollout.command_id(operation)))
+
+    def _withdraw(self) -> None:
+        """Takes back what has not begun, and asks nobody else."""
+        for device, member in self._members.items():
+            if member.standing is Standing.PENDING:
+                why = "halted before its turn"
+                self._members[device] = advance(member, Standing.NOT_ASKED, self._now, why)
+            elif member.operation == UPDATE and member.standing in (Standing.ASKED, Standing.UNREACHABLE):
+                word = self._fact(device).commands.get(UPDATE)
+                if word is None or word.status is Status.INIT:
+                    why = "its command was taken back before it began"
+                    self._members[device] = advance(member, Standing.WITHDRAWN, self._now, why)
+
+    def _send_back(self) -> bool:
+        """Whether one is still to be told to go back."""
+        waves = self._rollout.back_waves
+        is_left = False
+        for device, member in self._members.items():
+            if member.standing is Standing.UPDATED and (waves is None or member.wave in waves):
+                is_left = True
+                if not member.has_command and self._room:
+                    self._ask(device, member, ROLLBACK)
+        return is_left
+
+    def _is_busy(self) -> bool:
+        """Whether a device is still at it, or a command is still to be taken back."""
+        return any(
+            member.standing in OPEN
+            or (
+                member.standing is Standing.WITHDRAWN
+                and member.has_command
+                and self._fact(device).refused is None
+            )
+            for device, member in self._members.items()
+        )
+
+    def _act(self, action: Action) -> None:
+        if self._room > 0 and action not in self._in_flight:
+            self._room -= 1
+            self._actions.append(action)
+
+    def _fact(self, device: str) -> Fact:
+        return self._facts.get(device, NOTHING)
