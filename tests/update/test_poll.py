@@ -4,58 +4,20 @@ import http.server
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from edge_agent.update.poll import Poll, ask, base_of, next_wait, open_web
 from tests.update.tuf_repository import TufRepository
-
-
-class Web:
-    """A web server with one file and its ETag, as CDNs have it; counts the bytes of its bodies."""
-
-    def __init__(self) -> None:
-        self.tag: str | None = '"one"'
-        self.body, self.status, self.sent, self.base = b"x" * 500, 200, 0, ""
-        self.location: str | None = None
-        self.cuts = False
-
-    def respond(self, handler: BaseHTTPRequestHandler) -> None:
-        is_known = self.tag is not None and handler.headers.get("If-None-Match") == self.tag
-        status, body = (304, b"") if is_known else (self.status, self.body)
-        handler.send_response(status)
-        if self.tag is not None:
-            handler.send_header("ETag", self.tag)
-        if self.location is not None:
-            handler.send_header("Location", self.location)
-        if not is_known:
-            handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body[:100] if self.cuts else body)
-        self.sent += len(body)
+from tests.update.web import Web, web_server
 
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    served = Web()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            served.respond(self)
-
-        def log_message(self, *arguments: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.base = f"http://127.0.0.1:{server.server_address[1]}/"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield served
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with web_server() as served:
+        yield served
 
 
 def test_what_has_not_changed_costs_no_body(web: Web) -> None:
@@ -70,7 +32,7 @@ def test_what_has_not_changed_costs_no_body(web: Web) -> None:
 
 def test_a_change_is_seen(web: Web) -> None:
     tag = ask(web.base, None).tag
-    web.tag, web.body = '"two"', b"y" * 500
+    web.change("two")
     assert ask(web.base, tag).is_new
 
 

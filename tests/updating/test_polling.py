@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -14,6 +12,7 @@ import pytest
 from edge_agent.service.updating.polling import DAY_SECONDS, LONGEST_SECONDS, Look, Poller, PollPlan
 from edge_agent.update.poll import Poll, Tag
 from tests.update.tuf_repository import TufRepository
+from tests.update.web import Web, web_server
 
 PERIOD = 600.0
 ONE, TWO = Tag("one", '"1"'), Tag("two", '"2"')
@@ -133,47 +132,10 @@ def test_a_silent_repository_is_asked_again_with_growing_jittered_pauses_up_to_t
 # The poller, with a real server and real folders
 
 
-class Repository:
-    """A web server with one file that changes when it is told to; it may be in trouble, or hang."""
-
-    def __init__(self) -> None:
-        self.version, self.status, self.asked, self.base = 1, 200, 0, ""
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-
-    def respond(self, handler: BaseHTTPRequestHandler) -> None:
-        self.asked += 1
-        self.may_answer.wait(60)
-        etag, body = f'"{self.version}"', b"%d" % self.version
-        is_known = handler.headers.get("If-None-Match") == etag
-        handler.send_response(304 if is_known and self.status == 200 else self.status)
-        handler.send_header("ETag", etag)
-        handler.send_header("Content-Length", "0" if is_known else str(len(body)))
-        handler.end_headers()
-        if not is_known:
-            handler.wfile.write(body)
-
-
 @pytest.fixture
-def repository() -> Iterator[Repository]:
-    served = Repository()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            served.respond(self)
-
-        def log_message(self, *arguments: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.base = f"http://127.0.0.1:{server.server_address[1]}/"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield served
-    served.may_answer.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def repository() -> Iterator[Web]:
+    with web_server() as served:
+        yield served
 
 
 class Daemon:
@@ -203,12 +165,12 @@ class Daemon:
         return [self.looks.get() for _ in range(self.looks.qsize())]
 
 
-def test_a_poller_says_when_the_child_should_look(repository: Repository) -> None:
+def test_a_poller_says_when_the_child_should_look(repository: Web) -> None:
     daemon = Daemon(repository.base)
     assert daemon.goes_on() == [Look.STARTED]
     daemon.poller.looked(is_done=True)
     assert daemon.goes_on() == []
-    repository.version = 2
+    repository.change("two")
     assert daemon.goes_on() == [Look.CHANGED]
     daemon.poller.looked(is_done=True)
     assert daemon.goes_on() == []
@@ -217,14 +179,14 @@ def test_a_poller_says_when_the_child_should_look(repository: Repository) -> Non
     assert repository.asked == 5
 
 
-def test_nobody_is_asked_before_it_is_time(repository: Repository) -> None:
+def test_nobody_is_asked_before_it_is_time(repository: Web) -> None:
     daemon = Daemon(repository.base)
     daemon.poller.step()
     assert daemon.poller.wait(30)
     assert repository.asked == 0
 
 
-def test_while_an_update_runs_or_waits_nobody_is_asked(repository: Repository) -> None:
+def test_while_an_update_runs_or_waits_nobody_is_asked(repository: Web) -> None:
     daemon = Daemon(repository.base)
     daemon.is_free = False
     assert daemon.goes_on() == []
@@ -234,7 +196,7 @@ def test_while_an_update_runs_or_waits_nobody_is_asked(repository: Repository) -
     assert daemon.now == 1000.0 + 30.0 + 60.0
 
 
-def test_an_update_that_begins_while_the_answer_comes_holds_the_look_back(repository: Repository) -> None:
+def test_an_update_that_begins_while_the_answer_comes_holds_the_look_back(repository: Web) -> None:
     daemon = Daemon(repository.base)
     repository.may_answer.clear()
     daemon.now = daemon.poller.due
@@ -247,7 +209,7 @@ def test_an_update_that_begins_while_the_answer_comes_holds_the_look_back(reposi
     assert daemon.goes_on() == [Look.STARTED]
 
 
-def test_a_server_in_trouble_is_told_and_forgotten_when_it_is_well(repository: Repository) -> None:
+def test_a_server_in_trouble_is_told_and_forgotten_when_it_is_well(repository: Web) -> None:
     daemon = Daemon(repository.base)
     repository.status = 503
     for _ in range(2):
@@ -260,7 +222,7 @@ def test_a_server_in_trouble_is_told_and_forgotten_when_it_is_well(repository: R
     assert daemon.poller.fault is None
 
 
-def test_a_server_that_hangs_holds_up_nobody_and_is_asked_once(repository: Repository) -> None:
+def test_a_server_that_hangs_holds_up_nobody_and_is_asked_once(repository: Web) -> None:
     daemon = Daemon(repository.base)
     repository.may_answer.clear()
     daemon.now = daemon.poller.due
@@ -284,7 +246,7 @@ def test_a_server_that_hangs_holds_up_nobody_and_is_asked_once(repository: Repos
     assert daemon.poller.fault is None
 
 
-def test_after_the_end_nobody_is_told(repository: Repository) -> None:
+def test_after_the_end_nobody_is_told(repository: Web) -> None:
     daemon = Daemon(repository.base)
     repository.may_answer.clear()
     daemon.now = daemon.poller.due
