@@ -43,6 +43,7 @@ from edge_agent.service.sensing import Sensing
 from edge_agent.service.signals import RELOADING, STOPPING, captured_signals, die_of
 from edge_agent.service.timetable import Timetable
 from edge_agent.service.told_models import ToldModels
+from edge_agent.service.updating.updates import Surroundings, Updates
 from edge_agent.settings import Settings, load_settings, read_password
 from edge_agent.telemetry.metrics.facts import StageTimes
 from edge_agent.telemetry.metrics.server import MetricsServer, start_metrics
@@ -64,6 +65,8 @@ _CANARY_CHANGED = -1
 RESTARTING = -2
 _BOARD_CHANGED = -3
 _HOME_ASSISTANT_CAME = -4
+_MODELS_CHANGED = -5
+_UPDATE_TOLD = -6
 
 
 class Agent:
@@ -114,6 +117,20 @@ class Agent:
             on_change=lambda: self._events.put(_BOARD_CHANGED),
             root=root,
         )
+        self._updates = Updates(
+            settings,
+            self._premises.places.state,
+            self._figures,
+            self._sensing,
+            Surroundings(
+                catalogue=lambda: self._catalogue,
+                canary_faults=lambda: self._worker.faults,
+                is_stuck=lambda: self._reporter.is_stuck,
+                clock_synced=self._machine.clock_synced,
+                reload=lambda: self._events.put(_MODELS_CHANGED),
+                on_told=lambda: self._events.put(_UPDATE_TOLD),
+            ),
+        )
         self._worker = make_worker(
             settings,
             self._link,
@@ -122,6 +139,7 @@ class Agent:
             self._machine,
             self._premises,
             self._sensing,
+            shadow=self._updates.shadow,
             on_fault=lambda: self._events.put(_CANARY_CHANGED),
         )
         self._heartbeat = Heartbeat(
@@ -154,6 +172,7 @@ class Agent:
             reporter=self._reporter,
             recent=recent or RecentEvents(),
             catalogue=lambda: self._catalogue,
+            models=self._updates.operations,
             request_restart=lambda: self._events.put(RESTARTING),
         )
         self._announcer = Announcer(
@@ -164,6 +183,7 @@ class Agent:
             catalogue=lambda: self._catalogue,
             operations=lambda: self._desk.operations,
             told=ToldModels(self._premises.places.state),
+            update_of=self._updates.told,
         )
         self._presence = Presence(
             self._premises.places.state,
@@ -213,6 +233,7 @@ class Agent:
         self._log.info("agent.starting", version=__version__, device=self._settings.device.id)
         self._notifier.send("STATUS=loading models", _EXTENDED)
         self._link.start()
+        self._updates.recover()
         self._catalogue = self._load({})
         self._worker.swap(self._catalogue)
         self._worker.start()
@@ -224,6 +245,7 @@ class Agent:
         self._announcer.tell_health()
         self._presence.note_change(time.monotonic())
         self._link.announce(self._topics.status, b"online")
+        self._updates.start()
         _freeze_garbage()
         self._notifier.send("READY=1", self._announcer.status_line())
         self._log.info(
@@ -251,6 +273,8 @@ class Agent:
     def _fill_timetable(self, now: float) -> None:
         self._timetable.every(self._heartbeat.seconds, self._heartbeat.beat, now=now)
         self._timetable.every(self._settings.health.interval_seconds, self._tell_health, now=now)
+        if self._updates.tend_seconds:
+            self._timetable.every(self._updates.tend_seconds, self._tend_updates, now=now)
         if self._settings.telemetry.enabled:
             self._timetable.every(self._settings.telemetry.interval_seconds, self._tell_power, now=now)
             self._timetable.every(_TEND_SECONDS, self._tend_sensors, now=now)
@@ -258,6 +282,11 @@ class Agent:
     def _react(self, event: int, now: float) -> None:
         if event == RELOADING:
             self._reload()
+        elif event == _MODELS_CHANGED:
+            self._reload()
+            self._updates.reloaded()
+        elif event == _UPDATE_TOLD:
+            self._announcer.tell_models()
         elif event == _HOME_ASSISTANT_CAME:
             self._presence.note_birth(now)
         elif event == _BOARD_CHANGED:
@@ -277,6 +306,7 @@ class Agent:
             self._log.info("agent.stopping", signal=signal.Signals(number).name)
             self._notifier.send("STOPPING=1")
         self._link.stop_taking()
+        self._updates.stop()
         self._desk.stop(COMMANDS_SECONDS)
         finished = self._worker.finish(FINISH_SECONDS)
         if finished:
@@ -375,7 +405,7 @@ class Agent:
 
     def _faults(self) -> list[str]:
         """What is broken that the daemon goes on without, in words."""
-        others = (self._metrics_fault, self._presence.fault)
+        others = (self._metrics_fault, self._presence.fault, self._updates.fault)
         return [*self._premises.faults, *(fault for fault in others if fault is not None)]
 
     def _home_assistant_facts(self) -> Facts | None:
@@ -393,6 +423,9 @@ class Agent:
 
     def _tell_power(self, _: float) -> None:
         self._announcer.tell_power()
+
+    def _tend_updates(self, _: float) -> None:
+        self._updates.tend()
 
     def _tend_sensors(self, _: float) -> None:
         self._sensing.tend()

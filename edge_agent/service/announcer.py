@@ -11,6 +11,7 @@ from edge_agent.service.models import Catalogue
 from edge_agent.service.reporter import Reporter
 from edge_agent.service.sensing import Sensing
 from edge_agent.service.told_models import ToldModels, is_topic_level
+from edge_agent.service.updating.states import Told
 
 
 class Announcer:
@@ -24,6 +25,7 @@ class Announcer:
         catalogue: what is served now.
         operations: names of the commands that the device knows.
         told: which models were told of, also by earlier lives.
+        update_of: how the latest update of a model stands; None where there was none.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Announcer:
         catalogue: Callable[[], Catalogue],
         operations: Callable[[], Sequence[str]],
         told: ToldModels,
+        update_of: Callable[[str], Told | None] = lambda _name: None,
     ) -> None:
         self._link = link
         self._topics = topics
@@ -43,6 +46,7 @@ class Announcer:
         self._catalogue = catalogue
         self._operations = operations
         self._told = told
+        self._update_of = update_of
         self._said: dict[str, bytes] = {}
 
     def tell_health(self) -> None:
@@ -51,13 +55,17 @@ class Announcer:
 
     def tell_identity(self) -> None:
         """``info`` and each ``model/<name>``, retained, where they changed; what went is cleared."""
+        self._say(self._topics.info, self._reporter.info(self._catalogue(), self._operations()))
+        self.tell_models()
+
+    def tell_models(self) -> None:
+        """Each ``model/<name>``, retained, where it changed; what went is cleared."""
         catalogue = self._catalogue()
-        self._say(self._topics.info, self._reporter.info(catalogue, self._operations()))
         named = frozenset(name for name in catalogue if is_topic_level(name))
         gone = self._told.names - named
         self._told.note(named | gone)
         for name in named:
-            self._say(self._topics.model(name), render_model(catalogue[name]))
+            self._say(self._topics.model(name), render_model(catalogue[name], self._update_of(name)))
         for name in gone:
             self._say(self._topics.model(name), b"")
         if gone and self._link.status().connected_seconds is not None:

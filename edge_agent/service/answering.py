@@ -21,6 +21,7 @@ from edge_agent.service.figures import Figures, Stages
 from edge_agent.service.models import Catalogue, Servable
 from edge_agent.service.poison import PoisonGuard, Verdict
 from edge_agent.service.reading import Job, Reader
+from edge_agent.service.updating.shadow import Shadow
 from edge_agent.types import Prediction
 
 MOST_UNCONFIRMED = 4096
@@ -69,6 +70,7 @@ class Answering:
         clock_synced: whether a sender's clock can be compared with ours.
         guard: keeps requests that crash the runtime from coming back.
         power_ok: whether the supply held between two moments of the monotonic clock; None is unknown.
+        shadow: notes sentences and their answers; None for nobody.
 
     Attributes:
         catalogue: what is served.
@@ -85,6 +87,7 @@ class Answering:
         clock_synced: Callable[[], bool],
         guard: PoisonGuard,
         power_ok: Callable[[float, float], bool | None] = lambda *_: None,
+        shadow: Shadow | None = None,
     ) -> None:
         self.catalogue: Catalogue = {}
         self.faults: dict[str, str] = {}
@@ -94,6 +97,7 @@ class Answering:
         self._figures = figures
         self._guard = guard
         self._power_ok = power_ok
+        self._shadow = shadow
         self._log = get_logger()
 
     def answer_all(self, group: list[Delivery]) -> None:
@@ -191,6 +195,8 @@ class Answering:
         except Exception as error:  # a vector of a broken model is not a number: JSON has no word for it
             self._fail(job, error)
             return
+        if self._shadow is not None:
+            self._shadow.note(job.request.text, prediction)
         job.stages = Stages(timing.queue_ms, prediction.tokenize_ms, prediction.invoke_ms, timing.total_ms)
 
     def _fail(self, job: Job, error: Exception) -> None:
@@ -199,6 +205,7 @@ class Answering:
             job.fail(error.code, str(error))
         else:
             self.note_internal(job.model, error)
+            self._figures.count_failure(job.model)
             job.fail(ErrorCode.INTERNAL, "the model failed on this request")
 
     def _finish(self, job: Job) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from edge_agent.link.envelope import Limits
 from edge_agent.link.routes import Router
@@ -11,6 +11,7 @@ from edge_agent.link.topics import Topics
 from edge_agent.service.answering import Rules
 from edge_agent.service.commands.desk import CommandDesk
 from edge_agent.service.commands.diagnostics import Sources
+from edge_agent.service.commands.operation import Operation
 from edge_agent.service.commands.operations import standard_operations
 from edge_agent.service.commands.policy import Clocks
 from edge_agent.service.commands.recent import RecentEvents
@@ -22,13 +23,14 @@ from edge_agent.service.models import Catalogue
 from edge_agent.service.premises import Premises
 from edge_agent.service.reporter import Reporter
 from edge_agent.service.sensing import Sensing
+from edge_agent.service.updating.shadow import Shadow
 from edge_agent.service.worker import Worker
 from edge_agent.settings import Settings, public_settings
 
 _TOPIC_AND_PROPERTIES_BYTES = 1024
 
 
-def make_worker(
+def make_worker(  # noqa: PLR0913
     settings: Settings,
     link: Links,
     router: Router,
@@ -37,6 +39,7 @@ def make_worker(
     premises: Premises,
     sensing: Sensing,
     *,
+    shadow: Shadow | None,
     on_fault: Callable[[], None],
 ) -> Worker:
     """The worker of these settings; it is not started."""
@@ -59,6 +62,7 @@ def make_worker(
         on_fault=on_fault,
         on_begin=sensing.note_activity,
         power_ok=sensing.is_power_ok,
+        shadow=shadow,
     )
 
 
@@ -74,6 +78,7 @@ def make_desk(  # noqa: PLR0913
     reporter: Reporter,
     recent: RecentEvents,
     catalogue: Callable[[], Catalogue],
+    models: Mapping[str, Operation],
     request_restart: Callable[[], None],
 ) -> CommandDesk:
     """The desk with every operation that this device knows; it is not started."""
@@ -105,7 +110,7 @@ def make_desk(  # noqa: PLR0913
         link,
         topics,
         premises.record,
-        operations,
+        {**operations, **models},
         Clocks(is_synced=machine.clock_synced),
         count_drop=figures.count_drop,
         most_bytes=most_bytes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -76,6 +76,32 @@ class Counts:
     last_ok: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class ModelCount:
+    """What the models of one name did.
+
+    Attributes:
+        answered: requests with a result.
+        failed: requests that failed by its own fault.
+        work_ms: tokenizing and computing of the latest :data:`WINDOW` answers, milliseconds.
+    """
+
+    answered: int
+    failed: int
+    work_ms: tuple[float, ...]
+
+
+class _Model:
+    """The same while it is counted."""
+
+    __slots__ = ("answered", "failed", "work_ms")
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.failed = 0
+        self.work_ms: deque[float] = deque(maxlen=WINDOW)
+
+
 class Figures:
     """Counts answers, errors and drops.
 
@@ -101,6 +127,7 @@ class Figures:
         self._errors: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._last_ok: dict[str, float] = {}
+        self._models: defaultdict[str, _Model] = defaultdict(_Model)
         self._last_error: LastError | None = None
         self._counted = (clock(), 0)
         self._per_minute = 0.0
@@ -116,6 +143,9 @@ class Figures:
             self._answered += 1
             self._latencies.append(stages)
             self._last_ok[model] = now
+            one = self._models[model]
+            one.answered += 1
+            one.work_ms.append(stages.tokenize_ms + stages.invoke_ms)
         if self._stage_times is not None:
             self._stage_times.observe(*stages)
 
@@ -123,6 +153,17 @@ class Figures:
         """A request was answered with an error."""
         with self._lock:
             self._errors[code] += 1
+
+    def count_failure(self, model: str) -> None:
+        """A request failed by its model's own fault."""
+        with self._lock:
+            self._models[model].failed += 1
+
+    def of_model(self, model: str) -> ModelCount:
+        """What a model did."""
+        with self._lock:
+            one = self._models.get(model) or _Model()
+            return ModelCount(one.answered, one.failed, tuple(one.work_ms))
 
     def count_drop(self, reason: str) -> None:
         """A message was neither executed nor answered."""

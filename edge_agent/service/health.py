@@ -17,6 +17,8 @@ from edge_agent.link.protocol import LinkStatus
 from edge_agent.service.figures import Snapshot
 from edge_agent.service.machine import Load
 from edge_agent.service.models import Catalogue, Entry
+from edge_agent.service.updating.states import Told
+from edge_agent.update.slots import State
 
 MAX_HEALTH_BYTES = 4096
 PROTOCOL_VERSION = 1
@@ -198,17 +200,25 @@ class Identity:
     sensors: Mapping[str, Any] = field(default_factory=dict)
 
 
-def render_model(entry: Entry) -> bytes:
-    """The document ``model/<name>``: what serves, in the words of Home Assistant's update entity."""
+def render_model(entry: Entry, told: Told | None = None) -> bytes:
+    """The document ``model/<name>``: what serves, in the words of Home Assistant's update entity.
+
+    Args:
+        entry: of the catalogue.
+        told: how its latest update stands; None where there was none.
+    """
     version = entry.served.version if entry.served else None
+    told = told or Told()
+    at_rest = State.KEPT if entry.served else State.FAILED
+    reason = told.reason or entry.fault
     return encode_json(
         {
             "installed_version": version,
-            "latest_version": version,
-            "in_progress": False,
-            "update_percentage": None,
-            "state": "kept" if entry.served else "failed",
-            "reason": None if entry.fault is None else _cut(entry.fault),
+            "latest_version": told.latest or version,
+            "in_progress": told.in_progress,
+            "update_percentage": told.percentage,
+            "state": (at_rest if told.state is State.IDLE else told.state).value,
+            "reason": None if reason is None else _cut(reason),
         }
     )
 

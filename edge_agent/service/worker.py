@@ -19,6 +19,7 @@ from edge_agent.service.figures import Figures
 from edge_agent.service.models import Catalogue, Entry, Servable
 from edge_agent.service.poison import PoisonGuard
 from edge_agent.service.rate import RateLimiter
+from edge_agent.service.updating.shadow import Shadow
 
 _LARGEST_GROUP = 4
 """Requests taken together: the batch of the shipped model, and no more, so that no answer waits for long."""
@@ -54,6 +55,7 @@ class Worker:
         on_fault: called when a canary begins or ceases to fail; from the worker's thread.
         on_begin: called before requests are answered; cheap.
         power_ok: whether the supply held between two moments of the monotonic clock; None is unknown.
+        shadow: notes sentences and their answers; None for nobody.
     """
 
     def __init__(  # noqa: PLR0913
@@ -68,13 +70,21 @@ class Worker:
         on_fault: Callable[[], None] = lambda: None,
         on_begin: Callable[[], None] = lambda: None,
         power_ok: Callable[[float, float], bool | None] = lambda *_: None,
+        shadow: Shadow | None = None,
     ) -> None:
         self._replies = replies
         self._rules = rules
         self._figures = figures
         self._guard = guard or PoisonGuard()
         self._answering = Answering(
-            replies, router, rules, figures, clock_synced=clock_synced, guard=self._guard, power_ok=power_ok
+            replies,
+            router,
+            rules,
+            figures,
+            clock_synced=clock_synced,
+            guard=self._guard,
+            power_ok=power_ok,
+            shadow=shadow,
         )
         self._limiter: RateLimiter | None = None
         self.limit(rules.requests_per_second)

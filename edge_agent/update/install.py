@@ -58,9 +58,9 @@ def tell_nothing(record: Record) -> None:
 def install(
     store: Store,
     wanted: Wanted,
-    prove: Callable[[Path], None],
+    prove: Callable[[Path], object],
     *,
-    shadow: Callable[[Path], None] | None = None,
+    shadow: Callable[[Path], object] | None = None,
     watch: bool = False,
     budget: Budget | None = None,
     on_change: Callable[[Record], None] = tell_nothing,
@@ -247,7 +247,7 @@ class _Run:
         self.record = record
 
     def go_through(
-        self, wanted: Wanted, prove: Callable[[Path], None], shadow: Callable[[Path], None] | None
+        self, wanted: Wanted, prove: Callable[[Path], object], shadow: Callable[[Path], object] | None
     ) -> None:
         """From ``downloading`` to ``watching``."""
         self._write(self.record)
@@ -303,7 +303,7 @@ class _Run:
         return record
 
 
-def _proved(prove: Callable[[Path], None], folder: Path) -> None:
+def _proved(prove: Callable[[Path], object], folder: Path) -> None:
     try:
         prove(folder)
     except UpdateError:

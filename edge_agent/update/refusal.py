@@ -83,4 +83,9 @@ class UpdateError(BundleError):
     def __init__(self, reason: Reason, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"{reason.value}: {message}", hint=hint)
         self.reason = reason
-        self.exit_code = 1 if reason in _OF_THIS_MACHINE else 3
+        self.exit_code = 1 if self.is_of_this_machine else 3
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether what was asked for may be well, and this machine could not do it now."""
+        return self.reason in _OF_THIS_MACHINE

@@ -21,7 +21,7 @@ from typing import Any
 from edge_agent.service.updating.shadow import ShadowSentence
 from edge_agent.update.record import from_json, to_json
 from edge_agent.update.refusal import Reason
-from edge_agent.update.slots import Record
+from edge_agent.update.slots import Record, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,11 @@ class Order:
         repository: its address or folder.
         root: file of its pinned root.
         channel: group of this device.
-        names: models that it may touch; where ``version`` is given it is one.
+        names: of the model; none for a poll.
         version: what to install, or None for what the channel says.
         clock_synced: whether this machine's clock is synchronised.
+        is_poll: nobody asked: only what is news of the channel is installed, and nothing that failed here.
+        serving: what the device serves now, from whatever folder.
         limits: of all this.
         shadow: latest sentences and their answers, by model.
     """
@@ -72,6 +74,8 @@ class Order:
     names: tuple[str, ...]
     version: str | None
     clock_synced: bool
+    is_poll: bool
+    serving: Mapping[str, Version]
     limits: Limits
     shadow: Mapping[str, tuple[ShadowSentence, ...]] = field(default_factory=dict, repr=False)
 
@@ -90,8 +94,9 @@ class Order:
             )
             for name, sentences in value["shadow"].items()
         }
-        rest = {**value, "names": tuple(value["names"]), "limits": Limits(**value["limits"])}
-        return cls(**{**rest, "shadow": shadow})
+        serving = {name: Version(**version) for name, version in value["serving"].items()}
+        names, limits = tuple(value["names"]), Limits(**value["limits"])
+        return cls(**{**value, "names": names, "serving": serving, "limits": limits, "shadow": shadow})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ A model may crash the runtime, never come back, or ask for all memory there is. 
 end means is :mod:`~edge_agent.service.updating.verdict`'s.
 
 Memory. What the child has in memory (VmRSS of proc_pid_status(5): anonymous pages, touched pages of mapped
-files, shared ones) is looked at every 20 ms, and the child is killed beyond the limit: RLIMIT_AS counts what
-is never touched, and RLIMIT_RSS does nothing on Linux (getrlimit(2)). RLIMIT_DATA, four times as high, is a
-fence: an allocation that it refuses comes out as a failure of the runtime, which does not say why.
+files, shared ones) is looked at every 20 ms, and the child is killed beyond the limit, or where the board has
+less than 32 MB left. RLIMIT_AS and RLIMIT_DATA count what is never touched, and an allocation that they
+refuse comes out as a failure of the runtime that does not say why; RLIMIT_RSS does nothing on Linux
+(getrlimit(2)). Between two looks some tens of MB may be over the limit. Below that lies the kernel, which
+kills the child first where memory is short (oom_score_adj).
 
 The user's sentences go to the child by its stdin only. It gets none of the daemon's settings or secrets by
 the environment, writes no file (RLIMIT_FSIZE) and no core dump (not even one that is piped to a program).
@@ -40,7 +42,6 @@ _COMMAND: Final = (sys.executable, "-B", "-m", "edge_agent.service.updating.proo
 _LOOK_SECONDS: Final = 0.02
 _LEAST_AVAILABLE_BYTES: Final = 32_000_000
 _LONGEST_ANSWER_BYTES: Final = 1 << 16
-_FENCE: Final = 4
 _KEPT_ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 
 
@@ -95,7 +96,6 @@ def _orders(folder: Path, limits: ProofLimits, shadow: Sequence[ShadowSentence],
         "threads": threads,
         "parent": os.getpid(),
         "cpu_seconds": limits.cpu_seconds,
-        "data_bytes": _FENCE * limits.memory_bytes,
         "shadow": [asdict(sentence) for sentence in shadow],
     }
     return json.dumps(orders).encode()

@@ -40,7 +40,7 @@ def main() -> None:
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the runtime's own chatter goes nowhere
     _go_with(orders["parent"])
-    _bound(orders["cpu_seconds"], orders["data_bytes"])
+    _bound(orders["cpu_seconds"])
     try:
         found = _prove(Path(orders["folder"]), orders["threads"], orders["shadow"])
     except MemoryError:
@@ -69,20 +69,22 @@ def _go_with(parent: int) -> None:
         os._exit(1)
 
 
-def _bound(cpu_seconds: int, data_bytes: int) -> None:
+def _bound(cpu_seconds: int) -> None:
     """Sets limits, none above those that are set already, and yields to all else."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     # SIGXCPU at the soft limit tells processor time from other ends; SIGKILL would come at the hard one.
     for kind, soft, hard in (
         (resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 2),
-        (resource.RLIMIT_DATA, data_bytes, data_bytes),
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_FSIZE, 0, 0),
     ):
         inherited = resource.getrlimit(kind)[1]
         most = sys.maxsize if inherited == resource.RLIM_INFINITY else inherited
         resource.setrlimit(kind, (min(soft, most), min(hard, most)))
+    # Memory is watched from outside, which says what it was; a refused allocation would not.
+    inherited = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (inherited, inherited))
 
 
 def _prove(folder: Path, threads: int, shadow: Sequence[dict[str, Any]]) -> dict[str, Any]:

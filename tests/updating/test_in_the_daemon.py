@@ -1,0 +1,137 @@
+"""Models change under a real daemon behind a real broker, by command, by itself, and back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.testbeds.waiting import eventually
+from tests.updating.conftest import Device
+
+
+def _pid(device: Device) -> int:
+    return device.daemon.pid
+
+
+def test_a_command_installs_a_version_which_is_watched_and_kept(device: Device) -> None:
+    pid = _pid(device)
+    assert device.version_that_answers() == "1.0.0"
+    device.ask("model-update", "u1", name="tiny", version="1.1.0")
+    assert device.end_of("model-update", "u1") == {
+        **device.end_of("model-update", "u1"),
+        "status": "successful",
+        "result": {"name": "tiny", "version": "1.1.0"},
+    }
+    said = device.model(installed_version="1.1.0", state="kept")
+    assert (said["latest_version"], said["in_progress"], said["reason"]) == ("1.1.0", False, None)
+    assert device.version_that_answers() == "1.1.0"
+    assert device.daemon.pid == pid
+    assert len(device.daemon.events("agent.ready")) == 1
+    states = [heard.json["state"] for heard in device.probe.on(f"{device.daemon.root}/model/tiny")]
+    states = [state for number, state in enumerate(states) if states[number - 1 : number] != [state]]
+    assert states == ["kept", "downloading", "verifying", "trying", "switching", "watching", "kept"]
+
+
+def test_what_is_refused_is_named_and_changes_nothing(device: Device) -> None:
+    device.ask("model-update", "u2", name="tiny", version="9.9.9")
+    ended = device.end_of("model-update", "u2")
+    assert ended["status"] == "failed"
+    assert ended["reason"].startswith("unknown_target: ")
+    assert device.model(state="failed")["reason"].startswith("unknown_target: ")
+    assert device.version_that_answers() == "1.0.0"
+    for arguments in ({}, {"name": "../x"}, {"name": "tiny", "version": 7}):
+        device.ask("model-update", f"bad{len(json.dumps(arguments))}", **arguments)
+        assert device.end_of("model-update", f"bad{len(json.dumps(arguments))}")["status"] == "failed"
+
+
+def test_a_rollback_goes_back_and_no_further_than_there_is(device: Device) -> None:
+    device.ask("model-update", "u3", name="tiny", version="1.1.0")
+    assert device.end_of("model-update", "u3")["status"] == "successful"
+    device.ask("model-rollback", "r1", name="tiny")
+    assert device.end_of("model-rollback", "r1")["result"] == {"name": "tiny", "version": "1.0.0"}
+    assert device.version_that_answers() == "1.0.0"
+    assert device.model(state="rolled_back")["reason"] == "asked_for"
+    device.ask("model-rollback", "r2", name="tiny")
+    ended = device.end_of("model-rollback", "r2")
+    assert ended["reason"].startswith("nothing_to_fall_back_to: ")
+    assert device.version_that_answers() == "1.0.0"
+
+
+def test_the_simple_form_asks_for_the_version_of_the_channel(device: Device) -> None:
+    device.move_channel("1.2.0")
+    device.probe.publish(f"{device.daemon.root}/request/model-update", {"name": "tiny"})
+    assert device.model(installed_version="1.2.0", state="kept")
+    assert device.version_that_answers() == "1.2.0"
+
+
+@pytest.mark.parametrize("updates", [{"watch_seconds": 600.0}])
+def test_a_power_cut_while_it_is_watched_goes_on_watching_and_after_two_it_goes_back(device: Device) -> None:
+    device.ask("model-update", "u4", name="tiny", version="1.1.0")
+    device.model(installed_version="1.1.0", state="watching")
+    device.daemon.stop(signal.SIGKILL)
+    device.probe.forget()
+    device.daemon.start()
+    device.model(installed_version="1.1.0", state="watching")
+    assert device.version_that_answers() == "1.1.0"
+    device.daemon.stop(signal.SIGKILL)
+    device.probe.forget()
+    device.daemon.start()
+    said = device.model(installed_version="1.0.0")
+    assert said["state"] == "rolled_back"
+    assert said["reason"].startswith("interrupted: ")
+    assert device.version_that_answers() == "1.0.0"
+
+
+@pytest.mark.parametrize("updates", [{"watch_seconds": 3.0}])
+def test_a_stop_while_it_is_watched_is_taken_up_and_the_command_ends_well(device: Device) -> None:
+    device.ask("model-update", "u5", name="tiny", version="1.1.0")
+    device.model(installed_version="1.1.0", state="watching")
+    device.daemon.stop()
+    device.probe.forget()
+    device.daemon.start()
+    assert device.model(state="kept")["installed_version"] == "1.1.0"
+    assert device.end_of("model-update", "u5")["status"] == "successful"
+
+
+@pytest.mark.parametrize("updates", [{"poll_seconds": 1.0}])
+def test_a_device_that_polls_follows_its_channel_forth_and_back(device: Device) -> None:
+    device.move_channel("1.1.0")
+    assert device.model(installed_version="1.1.0", state="kept")
+    device.move_channel("1.0.0")
+    device.probe.forget()
+    assert device.model(installed_version="1.0.0", state="kept")
+    assert device.version_that_answers() == "1.0.0"
+
+
+@pytest.mark.parametrize("updates", [{"shadow_sentences": 5, "shadow_agreement": 1.0}])
+def test_a_model_that_answers_live_sentences_otherwise_is_refused(device: Device) -> None:
+    for _ in range(5):
+        device.version_that_answers()
+    device.ask("model-update", "u6", name="tiny", version="1.1.0")
+    ended = device.end_of("model-update", "u6")
+    # both are fitted to the same sentences, so they agree on them; what matters is that it was shadowed
+    states = [heard.json["state"] for heard in device.probe.on(f"{device.daemon.root}/model/tiny")]
+    assert ended["status"] == "successful", ended
+    assert "shadowing" in states
+    assert "kitchen" not in device.daemon.log_text()
+
+
+@pytest.mark.parametrize("updates", [{"wait_above_per_minute": 1.0, "deadline_seconds": 10.0}])
+def test_an_update_waits_while_the_device_is_busy_and_says_so(device: Device) -> None:
+    begun = time.monotonic()
+
+    def seen_busy() -> bool:
+        device.version_that_answers()
+        return time.monotonic() - begun > 15.0  # of which the device needs ten to know
+
+    eventually(seen_busy, 60.0, "a busy device")
+    device.ask("model-update", "u7", name="tiny", version="1.1.0")
+    assert "requests a minute" in device.model(in_progress=True)["reason"]
+    ended: dict[str, Any] = device.end_of("model-update", "u7")
+    assert ended["status"] == "failed"
+    assert ended["reason"].startswith("waits: ")
+    assert device.version_that_answers() == "1.0.0"
