@@ -109,7 +109,7 @@ class Proof:
 
     def fault(self, limits: ProofLimits) -> UpdateError | None:
         """Why the candidate is refused, or None."""
-        if self.latency_ms > limits.max_latency_ms:
+        if not self.latency_ms <= limits.max_latency_ms:  # nor may it be no number
             return UpdateError(
                 Reason.TOO_SLOW_HERE,
                 f"the model takes {self.latency_ms:.3g} ms for a golden sentence, "
