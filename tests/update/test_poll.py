@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.update.poll import Poll, ask, base_of, next_wait, open_web
+from tests.testbeds.certificates import Authority
 from tests.update.tuf_repository import TufRepository
 from tests.update.web import Web, web_server
 
@@ -144,6 +145,22 @@ def test_what_asks_can_be_kept(web: Web) -> None:
     opener = open_web(web.base)
     tag = ask(web.base, None, opener=opener).tag
     assert ask(web.base, tag, opener=opener) == Poll(False, tag)
+
+
+def test_by_https_only_a_server_with_a_good_certificate_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    with web_server(authority.issue("server")) as web:
+        stranger = ask(web.base, None)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+        opener = open_web(web.base)
+        first = ask(web.base, None, opener=opener)
+        again = ask(web.base, first.tag, opener=opener)
+    assert not stranger.is_new
+    assert str(stranger.fault).startswith("certificate: ")
+    assert first.is_new
+    assert again == Poll(False, first.tag)
 
 
 def test_a_folder_is_looked_at(tmp_path: Path) -> None:

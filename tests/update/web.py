@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.testbeds.certificates import Issued
 
 
 class Web:
@@ -49,7 +52,8 @@ class Web:
 
 
 @contextmanager
-def web_server() -> Iterator[Web]:
+def web_server(issued: Issued | None = None) -> Iterator[Web]:
+    """Serves by HTTP, or with a certificate by HTTPS."""
     served = Web()
 
     class Handler(BaseHTTPRequestHandler):
@@ -60,7 +64,11 @@ def web_server() -> Iterator[Web]:
             """Says nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        served.base = f"http://127.0.0.1:{server.server_address[1]}/"
+        served.base = f"{'https' if issued else 'http'}://127.0.0.1:{server.server_address[1]}/"
+        if issued is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(issued.certificate, issued.key)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from edge_agent.service.updating.polling import DAY_SECONDS, LONGEST_SECONDS, Look, Poller, PollPlan
 from edge_agent.update.poll import Poll, Tag
+from tests.testbeds.certificates import Authority
 from tests.update.tuf_repository import TufRepository
 from tests.update.web import Web, web_server
 
@@ -244,6 +245,20 @@ def test_a_server_that_hangs_holds_up_nobody_and_is_asked_once(repository: Web) 
     assert daemon.poller.fault is not None
     assert daemon.goes_on() == [Look.CHANGED]
     assert daemon.poller.fault is None
+
+
+def test_certificates_that_were_renewed_are_read_after_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    with web_server(authority.issue("server")) as web:
+        daemon = Daemon(web.base)
+        for _ in range(3):
+            assert daemon.goes_on() == []
+        assert "certificate" in str(daemon.poller.fault)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+        assert daemon.goes_on() == [Look.STARTED]
+        assert daemon.poller.fault is None
 
 
 def test_after_the_end_nobody_is_told(repository: Web) -> None:
