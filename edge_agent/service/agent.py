@@ -10,7 +10,6 @@ timetable holds, and never polls.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import signal
 import sys
@@ -34,6 +33,7 @@ from edge_agent.service.lasting import LastingStream
 from edge_agent.service.links import Links, router_of
 from edge_agent.service.loading import GuardedLoader
 from edge_agent.service.machine import Machine
+from edge_agent.service.memory import freeze_garbage, return_memory, short_turns
 from edge_agent.service.models import BundleLoader, Catalogue, Loader, load_catalogue
 from edge_agent.service.notify import Notifier
 from edge_agent.service.premises import Premises
@@ -246,7 +246,7 @@ class Agent:
         self._presence.note_change(time.monotonic())
         self._link.announce(self._topics.status, b"online")
         self._updates.start()
-        _freeze_garbage()
+        freeze_garbage()
         self._notifier.send("READY=1", self._announcer.status_line())
         self._log.info(
             "agent.ready", models=sorted(self._catalogue), seconds=round(self._reporter.age_seconds, 3)
@@ -338,7 +338,8 @@ class Agent:
         self._await_canary()
         self._announcer.tell_identity()
         self._presence.note_change(time.monotonic())
-        _freeze_garbage()
+        freeze_garbage()
+        return_memory()
         self._notifier.send(self._announcer.status_line())
         self._log.info("agent.reloaded", models=sorted(self._catalogue))
 
@@ -359,14 +360,15 @@ class Agent:
 
     def _load(self, current: Catalogue, *, anew: bool = False) -> Catalogue:
         loader = self._given_loader or BundleLoader(self._threads)
-        return load_catalogue(
-            self._settings.models.directories,
-            GuardedLoader(loader, self._premises.loading),
-            current,
-            anew=anew,
-            # Its golden sentences were answered, or it was found wanting: that is work, too.
-            on_loaded=lambda: self._notifier.send(_EXTENDED, FED),
-        )
+        with short_turns():
+            return load_catalogue(
+                self._settings.models.directories,
+                GuardedLoader(loader, self._premises.loading),
+                current,
+                anew=anew,
+                # Its golden sentences were answered, or it was found wanting: that is work, too.
+                on_loaded=lambda: self._notifier.send(_EXTENDED, FED),
+            )
 
     def _await_canary(self) -> None:
         """Waits until every model has been asked, but not for a worker that hangs: `health` has to say so."""
@@ -429,13 +431,6 @@ class Agent:
 
     def _tend_sensors(self, _: float) -> None:
         self._sensing.tend()
-
-
-def _freeze_garbage() -> None:
-    """Spares the garbage collector all that lives as long as the daemon: 100,000 objects, 20 ms a round."""
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
 
 
 def main(argv: list[str] | None = None) -> int:

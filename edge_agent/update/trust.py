@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from tuf.api import exceptions as tuf_errors
 from tuf.ngclient import Updater, UpdaterConfig
@@ -30,6 +29,7 @@ from edge_agent.errors import SettingsError
 from edge_agent.files import write_atomic
 from edge_agent.update.disk import give_tree, locked
 from edge_agent.update.fetch import Fetcher, Patience
+from edge_agent.update.poll import base_of
 from edge_agent.update.record import DIGEST, NAME
 from edge_agent.update.refusal import Reason, UpdateError
 from edge_agent.update.store import Content
@@ -215,12 +215,10 @@ def address(source: str) -> str:
     Raises:
         SettingsError: it is neither an address of a known kind nor a folder.
     """
-    if re.match(r"(https?|file)://", source):
-        return source if source.endswith("/") else f"{source}/"
-    path = Path(source.removeprefix("file:")).expanduser().resolve()
-    if not path.is_dir():
+    is_address = re.match(r"(https?|file)://", source)
+    if not is_address and not Path(source.removeprefix("file:")).expanduser().is_dir():
         raise SettingsError(f"{source}: neither a folder nor an http address", hint="--repository URL|DIR")
-    return f"file://{quote(str(path))}/"
+    return base_of(source)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Device:
         topic = f"{self.daemon.root}/cmd/{operation}/{number}"
 
         def is_final(heard: Any) -> bool:
-            return heard.topic == topic and heard.json.get("status") in ("successful", "failed")
+            return bool(heard.topic == topic and heard.json.get("status") in ("successful", "failed"))
 
         found: dict[str, Any] = self.probe.wait_until(is_final, within_seconds).json
         return found

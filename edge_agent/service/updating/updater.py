@@ -34,7 +34,7 @@ from edge_agent.update.store import Store
 _LOOK_SECONDS: Final = 0.25
 _WAIT_SECONDS: Final = 5.0
 _PASSING: Final = frozenset({Reason.EXPIRED, Reason.SLOW})
-"""Refused for now: the operator renews, or the network gets better, without a change that a poll would see."""
+"""Refused for now: the operator renews, or the network gets better, and a poll would see no change."""
 
 
 class Host(Protocol):

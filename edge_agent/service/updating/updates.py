@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_agent.log import get_logger
 from edge_agent.service.commands.models import ModelRollback, ModelUpdate
@@ -18,7 +18,6 @@ from edge_agent.service.models import Catalogue, Served
 from edge_agent.service.sensing import Sensing
 from edge_agent.service.updating.bundles import MANIFEST, check_bundle
 from edge_agent.service.updating.deferral import Deferral, DeferralRules
-from edge_agent.service.updating.polling import Look, Poller
 from edge_agent.service.updating.shadow import ShadowSentence, shadow_of
 from edge_agent.service.updating.states import Told
 from edge_agent.service.updating.updater import Places, Updater
@@ -26,6 +25,9 @@ from edge_agent.service.updating.watching import Stats
 from edge_agent.settings import Settings
 from edge_agent.update.refusal import UpdateError
 from edge_agent.update.store import Store
+
+if TYPE_CHECKING:
+    from edge_agent.service.updating.polling import Look, Poller
 
 FOLDER: Final = "update"
 _LOOK_SECONDS: Final = 0.25
@@ -132,6 +134,8 @@ class Updates:
         if self._again:
             self._begin("update-watch", lambda: self._updater.watch_again(self._again, self._stopping))
         if self._rules.poll_seconds and self._rules.repository:
+            from edge_agent.service.updating.polling import Poller  # its libraries load only where it polls
+
             self._poller = Poller(
                 self._rules.repository,
                 self._rules.poll_seconds,
