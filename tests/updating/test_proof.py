@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from edge_agent.settings.update_sections import UpdatesSettings
 from edge_agent.update.refusal import CONDEMNING, Reason, UpdateError
 from tests.tiny_bundle import build_tiny_bundle
 from tests.tiny_embed_bundle import build_tiny_embed_bundle
-from tests.updating.bad_models import build_classifier, loops
+from tests.updating.bad_models import build_classifier, loops, takes
 from tests.updating.proof_children import children, wait_for_child
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models"
@@ -73,6 +75,30 @@ def test_slots_count_when_sentences_are_compared(tmp_path: Path) -> None:
     assert (proof.asked, proof.agreed) == (5, 1)
 
 
+_HIDDEN = (  # as systemd's ProtectProc=invisible and CapabilityBoundingSet= do it
+    "mount -t proc -o hidepid=invisible proc /proc || exit 77\n"
+    'exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"\n'
+)
+
+
+def test_memory_is_watched_where_processes_are_hidden_from_others(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from edge_agent.service.updating.proof import ProofLimits, prove\n"
+        "try: prove(Path(sys.argv[1]), ProofLimits(memory_bytes=200_000_000))\n"
+        "except Exception as error: print(error)\n"
+    )
+    folder = build_classifier(tmp_path / "huge", extra=takes(1000))
+    for tool in ("unshare", "setpriv"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} of util-linux is not installed")
+    command = ["unshare", "--mount", "sh", "-c", _HIDDEN, "sh", sys.executable, "-c", program, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if "unshare failed" in done.stderr or done.returncode == 77:
+        pytest.skip("it takes root who may mount")
+    assert "took more than 200 MB" in done.stdout, done.stderr
+
+
 def test_sentences_and_secrets_are_neither_in_the_arguments_nor_in_the_environment(
     endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +121,7 @@ def test_sentences_and_secrets_are_neither_in_the_arguments_nor_in_the_environme
         prove(endless, LIMITS, shadow=[ShadowSentence(SECRET, True, "HassTurnOn")], stopping=stopping)
     looking.join()
     assert b"proof_child" in seen["cmdline"]
+    assert seen["limits"] == b"" or re.search(rb"Max core file size +[01] +[01] ", seen["limits"])
     assert SECRET.encode() not in b"".join(seen.values())
     assert b"hush" not in seen["environ"]
     assert SECRET not in str(stopped.value)

@@ -8,7 +8,7 @@ Memory. What the child has in memory (VmRSS of proc_pid_status(5): anonymous pag
 files, shared ones) and in swap is looked at every 20 ms, and the child is killed beyond the limit, or where
 the board has less than 32 MB left. RLIMIT_AS and RLIMIT_DATA count what is never touched, and an allocation
 that they refuse comes out as a failure of the runtime that does not say why; RLIMIT_RSS does nothing on Linux
-(getrlimit(2)). Between two looks it may go over the limit, by 9 MB at most as measured on x86-64. Below that
+(getrlimit(2)). Between two looks it may go over the limit, by 28 MB at most as measured on x86-64. Below that
 lies the kernel, which kills the child first where memory is short (oom_score_adj).
 
 The user's sentences go to the child by its stdin only. It gets none of the daemon's settings or secrets by

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from edge_agent.inference.model import Model
 
 _PR_SET_PDEATHSIG: Final = 1
-_PR_SET_DUMPABLE: Final = 4
 _NICENESS: Final = 10
 _KILLED_FIRST: Final = "1000"
+_NO_CORE_BYTES: Final = 1
+"""Too little for a file, and what tells the kernel not to pipe a core to a program either, where 0 does not
+(fs/coredump.c). A process that is not dumpable (prctl(2)) leaves none, but could not be watched: where
+/proc is mounted with hidepid, as by systemd's ProtectProc=, it is hidden from its own user."""
 _ROUNDS: Final = 4
 _MOST_TIMED: Final = 64
 _TIMED_SECONDS: Final = 10.0
@@ -56,27 +59,22 @@ def main() -> None:
 
 
 def _go_with(parent: int) -> None:
-    """Ends when the parent's thread ends, prctl(2); leaves no core dump, which a sentence could stand in.
-
-    RLIMIT_CORE does not hold for a dump that is piped to a program, core(5); this does.
-    """
-    with suppress(OSError):  # first, since the file belongs to root once there can be no dump
+    """Ends when the parent's thread ends, prctl(2), and is the first that the kernel kills for memory."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_KILLED_FIRST)
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def _bound(cpu_seconds: int) -> None:
     """Sets limits, none above those that are set already, and yields to all else."""
-    with suppress(OSError):
+    with suppress(OSError):  # a sandbox may not let it
         os.setpriority(os.PRIO_PROCESS, 0, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     # SIGXCPU at the soft limit tells processor time from other ends; SIGKILL would come at the hard one.
     for kind, soft, hard in (
         (resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 2),
-        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_CORE, _NO_CORE_BYTES, _NO_CORE_BYTES),
         (resource.RLIMIT_FSIZE, 0, 0),
     ):
         inherited = resource.getrlimit(kind)[1]
