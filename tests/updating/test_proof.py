@@ -75,9 +75,9 @@ def test_slots_count_when_sentences_are_compared(tmp_path: Path) -> None:
     assert (proof.asked, proof.agreed) == (5, 1)
 
 
-_HIDDEN = (  # as systemd's ProtectProc=invisible and CapabilityBoundingSet= do it
+_HIDDEN = (  # group 0 would see all; else as systemd's ProtectProc=invisible and CapabilityBoundingSet= do it
     "mount -t proc -o hidepid=invisible proc /proc || exit 77\n"
-    'exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"\n'
+    'exec setpriv --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs "$@"\n'
 )
 
 
