@@ -260,7 +260,8 @@ def _late_results(state: StateFile, broker: str | None, config: Path | None) -> 
     if rollout.phase not in FINAL or not any(one.has_command for one in rollout.members.values()):
         return rollout
     try:
-        return Driver(rollout, state, _known_address(rollout, broker, config), Quiet()).run()
+        address = _known_address(rollout, broker, config)
+        return Driver(rollout, state, address, Quiet(), only_look=True).run()
     except (BrokerError, SettingsError) as error:
         typer.echo(f"edge-agent: late results are not read: {error}", err=True)
         return rollout

@@ -22,7 +22,6 @@ from edge_agent.fleet.operator_link import OperatorLink
 from edge_agent.link.address import BrokerAddress
 
 ALL: Final = "all"
-_LONGEST_SECONDS: Final = 60.0
 _LARGEST_BYTES: Final = 64_000_000
 _FORM: Final = "a CSV with the columns device and tags, or a TOML with [groups]; see docs/fleet.md"
 
@@ -84,7 +83,7 @@ def discover(address: BrokerAddress, base: str) -> Inventory:
                 hint="its access list must let this user read the devices' topics",
             )
         devices: dict[str, Found] = {}
-        for message in link.hear_retained(_LONGEST_SECONDS):
+        for message in link.hear_retained():
             levels = message.topic[len(base) + 1 :].split("/")
             if len(levels) == 2 and is_device_id(levels[0]) and message.payload:
                 before = devices.get(levels[0], Found(seen=True))

@@ -21,7 +21,9 @@ from edge_agent.link.connection import Connection
 from edge_agent.link.protocol import MQTT_3_1_1, MQTT_5, Accepted, ConnectOptions, Incoming, Subscription
 
 QUIET_SECONDS: Final = 1.0
-"""Nothing marks the end of what a broker retains (MQTT 5.0 section 3.3.1.3), so a pause must do."""
+"""Nothing marks the end of what a broker retains (MQTT 5.0 section 3.3.1.3), so a pause must do: in which no
+topic is heard of for the first time. What is published meanwhile bears the same mark."""
+_LONGEST_SETTLING_SECONDS: Final = 60.0
 _INFLIGHT: Final = 50
 _LARGEST_PACKET_BYTES: Final = 131_072
 _BASE_PAUSE_SECONDS: Final = 0.5
@@ -39,40 +41,59 @@ class OperatorLink:
         refused_filters: what the broker does not let us hear, where it says so.
     """
 
-    def __init__(self, address: BrokerAddress, filters: Sequence[str], timeout: float) -> None:
+    def __init__(
+        self, address: BrokerAddress, filters: Sequence[str], timeout: float, quiet_seconds: float
+    ) -> None:
         self.fault: str | None = None
         self.connections = 0
         self.refused_filters: tuple[str, ...] = ()
         self._address = address
         self._filters = tuple(map(Subscription, filters))
         self._timeout = timeout
+        self._quiet_seconds = quiet_seconds
         self._protocol = MQTT_5
         self._ear = _Ear()
         self._connection: Connection | None = None
         self._failures = 0
         self._next_attempt = 0.0
         self._quiet_at = 0.0
+        self._settled_by = 0.0
+        self._topics: set[str] = set()
+        self._is_settled = False
 
     @classmethod
-    def connect(cls, address: BrokerAddress, filters: Sequence[str], *, timeout: float = 5.0) -> OperatorLink:
+    def connect(
+        cls,
+        address: BrokerAddress,
+        filters: Sequence[str],
+        *,
+        timeout: float = 5.0,
+        quiet_seconds: float = QUIET_SECONDS,
+    ) -> OperatorLink:
         """Connects with MQTT 5, or 3.1.1 where the broker refuses that, and subscribes.
 
         Args:
             address: of the broker.
             filters: topic filters.
             timeout: seconds that the broker has for each answer.
+            quiet_seconds: the pause that ends what it retains.
 
         Raises:
             BrokerError: the broker cannot be reached, refuses us, or every one of the filters.
         """
-        link = cls(address, filters, timeout)
+        link = cls(address, filters, timeout, quiet_seconds)
         link._attempt()
         return link
 
     @property
     def is_settled(self) -> bool:
-        """Whether the broker has told what it retains."""
-        return self._connection is not None and time.monotonic() >= self._quiet_at
+        """Whether the broker has told what it retains, on this connection."""
+        if self._connection is None:
+            return False
+        if not self._is_settled and time.monotonic() >= min(self._quiet_at, self._settled_by):
+            self._is_settled = True
+            self._topics.clear()
+        return self._is_settled
 
     def hear(self, seconds: float) -> list[Incoming]:
         """What arrives next, after at most so many seconds; while the link is away, tries to make it anew.
@@ -89,20 +110,22 @@ class OperatorLink:
         elif not self._connection.pump(seconds):
             self._note_away(self._connection.loss or "the link was lost")
         messages = self._ear.take()
-        if any(message.retain for message in messages):
-            self._quiet_at = time.monotonic() + QUIET_SECONDS
+        if not self._is_settled:
+            known = len(self._topics)
+            self._topics.update(message.topic for message in messages if message.retain)
+            if len(self._topics) > known:
+                self._quiet_at = time.monotonic() + self._quiet_seconds
         return messages
 
-    def hear_retained(self, longest_seconds: float) -> list[Incoming]:
+    def hear_retained(self) -> list[Incoming]:
         """All that the broker retains, and what else comes meanwhile.
 
         Raises:
             BrokerError: the link broke.
         """
         heard: list[Incoming] = []
-        end = time.monotonic() + longest_seconds
-        while not self.is_settled and time.monotonic() < end:
-            heard += self.hear(max(0.0, min(self._quiet_at, end) - time.monotonic()))
+        while not self.is_settled:
+            heard += self.hear(max(0.0, min(self._quiet_at, self._settled_by) - time.monotonic()))
             if self.fault is not None:
                 raise BrokerError(f"the link to the broker was lost: {self.fault}")
         return heard
@@ -159,7 +182,10 @@ class OperatorLink:
         self.fault = None
         self._failures = 0
         self.connections += 1
-        self._quiet_at = time.monotonic() + QUIET_SECONDS
+        self._quiet_at = time.monotonic() + self._quiet_seconds
+        self._settled_by = time.monotonic() + _LONGEST_SETTLING_SECONDS
+        self._is_settled = False
+        self._topics.clear()
 
     def _enter(self) -> None:
         self._ear = ear = _Ear()

@@ -108,9 +108,9 @@ def plan(
         return Step(rollout, (), ())
     draft = _Draft(rollout, facts, now, room, in_flight)
     draft.judge_all()
+    draft.go_on()
     draft.give_again()
     draft.tidy()
-    draft.go_on()
     return draft.step()
 
 
@@ -119,6 +119,8 @@ def judge(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
     standing = member.standing
     if standing in (Standing.UPDATED, Standing.ALREADY):
         return _still(member, fact, terms, now)
+    if standing is Standing.RETURNED:
+        return member
     if not member.has_command and standing not in (
         Standing.WITHDRAWN,
         Standing.EXECUTING,
@@ -249,7 +251,7 @@ class _Draft:
         self._room = room
         self._in_flight = in_flight
         self._members = dict(rollout.members)
-        self._actions: list[Action] = []
+        self._actions: dict[Action, None] = {}
 
     def step(self) -> Step:
         before = self._rollout.members
@@ -281,18 +283,20 @@ class _Draft:
             if self._rollout.phase is Phase.RUNNING and member.asked_at is not None:
                 for other in sorted(self._fact(device).others):
                     self._act(Clear(device, UPDATE, other))
-            if member.standing not in _ENDED or not member.has_command:
+            if member.standing not in _ENDED:
                 continue
             word = self._fact(device).commands.get(member.operation)
             refused = self._fact(device).refused
+            command_id = self._rollout.command_id(member.operation)
             if word is None:
-                self._members[device] = replace(member, has_command=False)
+                if member.has_command and Ask(device, member.operation, command_id) not in self._in_flight:
+                    self._members[device] = replace(member, has_command=False)
             elif refused is not None:
                 if member.standing is Standing.WITHDRAWN:
                     reason = f"the broker does not let its command be taken back: {refused}"
                     self._members[device] = replace(member, reason=reason)
             elif member.standing is not Standing.FAILED or word.status in (Status.SUCCESSFUL, Status.FAILED):
-                self._act(Clear(device, member.operation, self._rollout.command_id(member.operation)))
+                self._act(Clear(device, member.operation, command_id))
 
     def go_on(self) -> None:
         match self._rollout.phase:
@@ -390,9 +394,10 @@ class _Draft:
         )
 
     def _act(self, action: Action) -> None:
-        if self._room > 0 and action not in self._in_flight:
+        is_new = action not in self._in_flight and action not in self._actions
+        if self._room > 0 and is_new:
             self._room -= 1
-            self._actions.append(action)
+            self._actions[action] = None
 
     def _fact(self, device: str) -> Fact:
         return self._facts.get(device, NOTHING)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from edge_agent.errors import BrokerError, SettingsError
 from edge_agent.fleet.devices import ID_PREFIX, Sightings
-from edge_agent.fleet.operator_link import OperatorLink
+from edge_agent.fleet.operator_link import QUIET_SECONDS, OperatorLink
 from edge_agent.fleet.plan import Action, Ask, Clear, Step, plan
 from edge_agent.fleet.rollout_state import ROLLBACK, UPDATE, Member, Phase, Rollout, Standing
 from edge_agent.fleet.state_file import StateFile
@@ -119,6 +119,8 @@ class Driver:
         file: where its state goes.
         address: of the broker.
         observer: is told how it goes.
+        only_look: do not wait for what devices of a rollout that has ended are still at.
+        quiet_seconds: see :class:`~edge_agent.fleet.operator_link.OperatorLink`.
         clock: seconds since the epoch.
     """
 
@@ -129,12 +131,16 @@ class Driver:
         address: BrokerAddress,
         observer: Observer,
         *,
+        only_look: bool = False,
+        quiet_seconds: float = QUIET_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.rollout = rollout
         self._file = file
         self._address = address
         self._observer = observer
+        self._only_look = only_look
+        self._quiet_seconds = quiet_seconds
         self._clock = clock
         terms = rollout.terms
         ids = {operation: rollout.command_id(operation) for operation in (UPDATE, ROLLBACK)}
@@ -156,7 +162,8 @@ class Driver:
             BrokerError: the broker cannot be reached at the start.
             SettingsError: the state cannot be written; nothing was done that is not in it.
         """
-        with OperatorLink.connect(self._address, self._sightings.filters) as link:
+        filters, quiet = self._sightings.filters, self._quiet_seconds
+        with OperatorLink.connect(self._address, filters, quiet_seconds=quiet) as link:
             self._connections = link.connections
             self._say("wave", str(self.rollout.wave + 1), self._about_wave())
             while True:
@@ -177,14 +184,15 @@ class Driver:
                 self._connections = link.connections
                 self._in_flight.clear()
                 self._sightings.forget_commands()
+                self._fault = None
+                self._say("broker", "back")
+            is_old, now = not link.is_settled, self._clock()
             for message in messages:
-                self._sightings.hear(
-                    message.topic, message.payload, retained=message.retain, now=self._clock()
-                )
+                self._sightings.hear(message.topic, message.payload, retained=is_old, now=now)
             self._take_confirmed(link)
-        if link.fault != self._fault:
+        if link.fault is not None and self._fault is None:
             self._fault = link.fault
-            self._say("broker", "back" if link.fault is None else "away", link.fault or "")
+            self._say("broker", "away", link.fault)
 
     def _take_confirmed(self, link: OperatorLink) -> None:
         for token, fault in link.confirmed():
@@ -242,6 +250,8 @@ class Driver:
         """Whether nothing is left to do: it ended or paused, and the broker has all that it is to have."""
         if self.rollout.phase not in (*FINAL, Phase.PAUSED):
             return False
+        if self.rollout.phase in FINAL and self.rollout.is_at_work and not self._only_look:
+            return False
         return link.is_settled and not self._in_flight and not step.actions
 
     def _become(self, rollout: Rollout) -> None:
@@ -268,7 +278,7 @@ class Driver:
         size, all_waves = terms.sizes[wave], len(terms.sizes)
         return f"of {all_waves}: {size} of {terms.sizes[-1]}, {terms.allowed_failures(wave)} may fail"
 
-    def _say(self, kind: str, word: str, text: str, device: str | None = None) -> None:
+    def _say(self, kind: str, word: str, text: str = "", device: str | None = None) -> None:
         self._observer.on_event(Event(self._clock(), kind, word, text, device))
 
 

@@ -176,6 +176,12 @@ class Rollout:
         """Of the command that a device gets; the same however often this is asked."""
         return self.terms.id if operation == UPDATE else f"{self.terms.id}-back"
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a device is at its command now, perhaps one that came back late."""
+        at_work = (Standing.EXECUTING, Standing.CONFIRMING)
+        return any(member.standing in at_work for member in self.members.values())
+
     def reached(self) -> list[Member]:
         """Members of the waves up to the present one."""
         return [member for member in self.members.values() if member.wave <= self.wave]

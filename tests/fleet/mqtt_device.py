@@ -87,12 +87,12 @@ class MqttDevice:
             self._client.loop_stop()
             self._client, self._is_up = None, False
 
-    def release(self) -> None:
+    def release(self, ending: str = "kept") -> None:
         """Ends what was held."""
         with self._lock:
             held, self._held = self._held, []
             for topic, order in held:
-                self._end(topic, order, "kept")
+                self._end(topic, order, ending)
 
     def turn_back(self, version: str) -> None:
         """Rolls back by itself."""
@@ -116,8 +116,11 @@ class MqttDevice:
         self._is_up = True
 
     def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
-        order = json.loads(message.payload) if message.payload else {}
-        if order.get("status") != "init":
+        try:
+            order = json.loads(message.payload)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(order, dict) or order.get("status") != "init":
             return
         with self._lock:
             command_id = message.topic.rpartition("/")[2]
