@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_agent.cli import fleet_keys, fleet_rollout, fleet_verify
+from edge_agent.cli import fleet_keys, fleet_rollout, fleet_simulate, fleet_status, fleet_verify
 from edge_agent.cli.console import JsonOption, print_json, print_pairs, print_table
 from edge_agent.cli.fleet_options import (
     DEFAULT_REPOSITORY,
@@ -227,3 +227,5 @@ app.command("refresh")(fleet_keys.refresh)
 app.command("expire-soon")(fleet_keys.expire_soon)
 app.command("verify")(fleet_verify.verify)
 app.add_typer(fleet_rollout.app, name="rollout")
+app.command("status")(fleet_status.status)
+app.command("simulate")(fleet_simulate.simulate)

@@ -114,7 +114,7 @@ def start(
         )
     from edge_agent.fleet.state_file import StateFile
 
-    address, settings = _address(broker, config)
+    address, settings = broker_address(broker, config)
     terms = _terms(model, version, to, (waves, max_failures, soak, deadline), address, settings)
     found = _inventory(inventory, address, settings.mqtt.base_topic)
     rollout = _begin(terms, found.select(to), waves)
@@ -339,7 +339,8 @@ def _state(path: Path | None) -> StateFile:
     return StateFile(found[0])
 
 
-def _address(broker: str | None, config: Path | None) -> tuple[BrokerAddress, Settings]:
+def broker_address(broker: str | None, config: Path | None) -> tuple[BrokerAddress, Settings]:
+    """The broker that the user names, else the settings' own, and the settings."""
     from edge_agent.link.address import BrokerAddress
     from edge_agent.settings import load_settings, read_password
 
@@ -351,7 +352,7 @@ def _address(broker: str | None, config: Path | None) -> tuple[BrokerAddress, Se
 
 def _known_address(rollout: Rollout, broker: str | None, config: Path | None) -> BrokerAddress:
     """Where the rollout's devices are. Another broker has others, so it is taken only when it is named."""
-    address, _ = _address(broker, config)
+    address, _ = broker_address(broker, config)
     if broker is None and str(address) != rollout.terms.broker:
         raise SettingsError(
             f"this rollout is at the broker {rollout.terms.broker}, and the settings name {address}",
