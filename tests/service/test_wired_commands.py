@@ -36,7 +36,7 @@ def test_a_self_test_asks_every_part(daemon: Daemon, probe: Probe) -> None:
     assert done["status"] == "successful", done
     assert set(done["result"]["checks"]) >= {"model tiny", "broker", "clock", "disk", "state_directory"}
     info = probe.wait_for(f"{daemon.root}/info")[-1].json
-    assert info["operations"] == ["diagnostics", "restart", "self-test"]
+    assert info["operations"] == ["diagnostics", "model-rollback", "model-update", "restart", "self-test"]
 
 
 def test_the_simple_form_is_given_an_id(daemon: Daemon, probe: Probe) -> None:

@@ -50,7 +50,7 @@ class Device:
         topic = f"{self.daemon.root}/model/tiny"
 
         def is_it(heard: Any) -> bool:
-            return heard.topic == topic and wanted.items() <= heard.json.items()
+            return bool(heard.topic == topic and wanted.items() <= heard.json.items())
 
         found: dict[str, Any] = self.probe.wait_until(is_it, within_seconds).json
         return found

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_agent.service.updating.watching import LEAST_ANSWERS
 from tests.testbeds.waiting import eventually
 from tests.updating.conftest import Device
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 def _pid(device: Device) -> int:
@@ -95,6 +100,27 @@ def test_a_stop_while_it_is_watched_is_taken_up_and_the_command_ends_well(device
     device.daemon.start()
     assert device.model(state="kept")["installed_version"] == "1.1.0"
     assert device.end_of("model-update", "u5")["status"] == "successful"
+
+
+@pytest.mark.parametrize("updates", [{"watch_seconds": 60.0}])
+def test_a_model_that_is_slow_in_service_is_rolled_back_by_itself(device: Device, tmp_path: Path) -> None:
+    """The shipped ``home`` in the name of tiny: right in every golden sentence, and twenty times as slow."""
+    heavy = Path(shutil.copytree(MODELS / "home", tmp_path / "heavy"))
+    manifest = json.loads((heavy / "bundle.json").read_bytes())
+    (heavy / "bundle.json").write_text(json.dumps({**manifest, "name": "tiny", "version": "2.0.0"}))
+    device.place.publish(heavy)
+    for _ in range(LEAST_ANSWERS):
+        assert device.version_that_answers() == "1.0.0"
+    device.ask("model-update", "slow", name="tiny", version="2.0.0")
+    device.model(installed_version="2.0.0", state="watching")
+    for _ in range(LEAST_ANSWERS):
+        device.version_that_answers()
+    ended = device.end_of("model-update", "slow")
+    assert ended["status"] == "failed"
+    assert ended["reason"].startswith("unhealthy_while_watched: it takes ")
+    assert device.version_that_answers() == "1.0.0"
+    assert device.model(installed_version="1.0.0", state="rolled_back")["reason"] == ended["reason"]
+    assert len(device.daemon.events("agent.ready")) == 1
 
 
 @pytest.mark.parametrize("updates", [{"poll_seconds": 1.0}])

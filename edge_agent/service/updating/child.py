@@ -178,10 +178,15 @@ def _stay_small(order: Order) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_KILLED_FIRST)
-    os.nice(_NICENESS)
+    with suppress(OSError):  # a sandbox may forbid it
+        os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Soft, since the process that proves the model is watched in another way and inherits the hard one.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     memory = order.limits.memory_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard)
+    )
     cpu = int(order.limits.deadline_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
 

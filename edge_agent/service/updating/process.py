@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event
-from typing import Final
+from typing import IO, Final
 
 from edge_agent.service.updating.order import Order, Progress, parse
 from edge_agent.update.refusal import Reason, UpdateError
@@ -39,11 +39,11 @@ def run_order(
     Raises:
         UpdateError: it was refused, took too long, or the child failed.
     """
-    with _started(order, module) as process:
-        try:
-            refusal = _listen(process, order.limits.deadline_seconds, on_progress, stopping)
-        finally:
-            _end(process)
+    process = _started(module)
+    try:
+        refusal = _listen(process, order, on_progress, stopping)
+    finally:
+        _end(process)
     if refusal is not None:
         raise refusal
     if stopping.is_set() and process.returncode == -signal.SIGKILL:
@@ -54,16 +54,11 @@ def run_order(
     return True
 
 
-def _started(order: Order, module: str) -> subprocess.Popen[bytes]:
-    # The order goes by memory: a pipe would block on a child that does not read, and a file would be written.
-    memory = os.memfd_create("order", os.MFD_CLOEXEC)
+def _started(module: str) -> subprocess.Popen[bytes]:
     try:
-        with os.fdopen(os.dup(memory), "wb") as file:
-            file.write(order.to_json().encode())
-        os.lseek(memory, 0, os.SEEK_SET)
         return subprocess.Popen(
             [sys.executable, "-m", module],
-            stdin=memory,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -71,27 +66,53 @@ def _started(order: Order, module: str) -> subprocess.Popen[bytes]:
     except OSError as error:
         words = f"the process that updates could not be started: {error.strerror or type(error).__name__}"
         raise UpdateError(Reason.CRASHED, words) from error
-    finally:
-        os.close(memory)
+
+
+class _Mouth:
+    """Says the order by the child's pipe, as fast as it reads and no faster: one that does not read blocks
+    nobody."""
+
+    def __init__(self, pipe: IO[bytes], words: bytes) -> None:
+        self._pipe = pipe
+        self._words = memoryview(words)
+        os.set_blocking(pipe.fileno(), False)
+
+    @property
+    def waits(self) -> list[int]:
+        """What is to become writable."""
+        return [] if self._pipe.closed else [self._pipe.fileno()]
+
+    def speak(self) -> None:
+        """Says some more; closes after the last word, or where nobody listens."""
+        with suppress(BlockingIOError):
+            try:
+                self._words = self._words[os.write(self._pipe.fileno(), self._words) :]
+            except BrokenPipeError:
+                self._words = self._words[:0]
+            if not self._words:
+                self._pipe.close()
 
 
 def _listen(
-    process: subprocess.Popen[bytes],
-    deadline_seconds: float,
-    on_progress: Callable[[Progress], None],
-    stopping: Event,
+    process: subprocess.Popen[bytes], order: Order, on_progress: Callable[[Progress], None], stopping: Event
 ) -> UpdateError | None:
-    """Reads lines until the child closes; returns why it did not come about, or None."""
+    """Says the order and reads lines until the child closes; returns why it did not come about, or None."""
+    assert process.stdin is not None
     assert process.stdout is not None
-    deadline = time.monotonic() + deadline_seconds
+    ear, mouth = process.stdout.fileno(), _Mouth(process.stdin, order.to_json().encode())
+    seconds = order.limits.deadline_seconds
+    deadline = time.monotonic() + seconds
     refusal: UpdateError | None = None
     pending = b""
     while not stopping.is_set():
         if time.monotonic() > deadline:
-            return UpdateError(Reason.DEADLINE, f"it took more than {deadline_seconds:g} s")
-        if not select.select([process.stdout], [], [], _LOOK_SECONDS)[0]:
+            return UpdateError(Reason.DEADLINE, f"it took more than {seconds:g} s")
+        readable, writable, _ = select.select([ear], mouth.waits, [], _LOOK_SECONDS)
+        if writable:
+            mouth.speak()
+        if not readable:
             continue
-        piece = os.read(process.stdout.fileno(), _READ_BYTES)
+        piece = os.read(ear, _READ_BYTES)
         if not piece:
             return refusal
         *lines, pending = (pending + piece).split(b"\n")
@@ -120,3 +141,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
