@@ -1,0 +1,1 @@
+"""Fleets over SSH: Ansible and the short scripts of ``deploy``, on machines with a real systemd."""

@@ -1,0 +1,101 @@
+"""An SSH server as a layer of a container's root, with keys of this test session."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.testbeds.cache import RELEASE, NoTestbedError, alone, cache, last_line
+
+_UNIT = """\
+[Unit]
+After=network.target
+[Service]
+ExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/sshd_config
+RuntimeDirectory=sshd
+[Install]
+WantedBy=multi-user.target
+"""
+_SETTINGS = """\
+HostKey /etc/ssh/host_key
+AuthorizedKeysFile /etc/ssh/authorized_keys
+PermitRootLogin yes
+PasswordAuthentication no
+UsePAM no
+UseDNS no
+MaxStartups 100
+Subsystem sftp internal-sftp
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Who may come in, and by what a device is known."""
+
+    client: Path
+    host_public: str
+
+
+def lay_out_sshd(layer: Path, root: Path, folder: Path) -> Keys:
+    """Puts the server, its settings and its keys into a folder that will be a layer.
+
+    Args:
+        layer: the folder.
+        root: what it will lie over: a Debian whose packages need not be brought again.
+        folder: for the client's key.
+
+    Raises:
+        NoTestbedError: the packages cannot be had.
+    """
+    for package in _packages(root):
+        _unpack(package, layer)
+    settings = layer / "etc/ssh"
+    settings.mkdir(parents=True, exist_ok=True)
+    client, host = folder / "client_key", settings / "host_key"
+    for path in (client, host):
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path))
+    (settings / "sshd_config").write_text(_SETTINGS)
+    shutil.copy(client.with_suffix(".pub"), settings / "authorized_keys")
+    accounts = (root / "etc/passwd").read_text() + "sshd:x:109:65534::/run/sshd:/usr/sbin/nologin\n"
+    (layer / "etc/passwd").write_text(accounts)
+    units = layer / "etc/systemd/system"
+    (units / "multi-user.target.wants").mkdir(parents=True, exist_ok=True)
+    (units / "ssh-of-the-test.service").write_text(_UNIT)
+    (units / "multi-user.target.wants/ssh-of-the-test.service").symlink_to("../ssh-of-the-test.service")
+    return Keys(client, " ".join(host.with_suffix(".pub").read_text().split()[:2]))
+
+
+def _unpack(package: Path, layer: Path) -> None:
+    """Unpacks into /usr what the package has in /lib and the like, which are links in a root of today."""
+    content = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], check=True, capture_output=True)
+    words = ["tar", "-x", "-C", str(layer), "--transform", r"s,^\./(lib|bin|sbin|lib64)(/|$),./usr/\1\2,xS"]
+    subprocess.run(words, check=True, input=content.stdout)
+
+
+def _packages(root: Path) -> list[Path]:
+    """openssh-server and what the root lacks of its dependencies, by what apt says of that root."""
+    folder = cache() / f"{RELEASE}-sshd"
+    with alone(cache() / "sshd.lock"):
+        if not (folder / "complete").exists():
+            (folder / "partial").mkdir(parents=True, exist_ok=True)
+            options = {
+                "Dir::State::status": root / "var/lib/dpkg/status",
+                "Dir::Cache::archives": folder,
+                "Debug::NoLocking": "1",
+            }
+            words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+            _run("apt-get", *words, "-qq", "--yes", "--download-only", "--no-install-recommends",
+                 "install", "openssh-server")  # fmt: skip
+            (folder / "complete").touch()
+    return sorted(folder.glob("*.deb"))
+
+
+def _run(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise NoTestbedError(f"a device by SSH needs {command[0]}: apt install openssh-client") from error
+    if done.returncode != 0:
+        raise NoTestbedError(f"a device by SSH needs openssh-server: {last_line(done.stderr)}")
