@@ -328,10 +328,17 @@ def _pausing(driver: Driver) -> Iterator[list[int]]:
 
 
 def _state(path: Path | None) -> StateFile:
+    """The file that is meant.
+
+    Raises:
+        SettingsError: it is none of a rollout, or there is not exactly one here.
+    """
     from edge_agent.fleet.state_file import StateFile
 
     if path is not None:
-        return StateFile(path)
+        state = StateFile(path)
+        state.read()
+        return state
     found = sorted(Path().glob("rollout-*.json"))
     if len(found) != 1:
         which = f"{len(found)} of them are here" if found else "none is here"

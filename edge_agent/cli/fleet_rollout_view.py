@@ -87,7 +87,7 @@ def line_of(event: Event) -> str | None:
         case "wave":
             return f"{at}  wave {event.word} {event.text}"
         case "soak":
-            return f"{at}  soaking for {event.word} s after wave {event.text.rpartition(' ')[2]}"
+            return f"{at}  soaking for {_span(float(event.word))} after wave {event.text.rpartition(' ')[2]}"
         case "broker":
             return f"{at}  the broker is {event.word}{text}"
     return f"{at}  {event.word.replace('_', ' ')}{text}"
@@ -132,8 +132,16 @@ class _Screen:
 def _what(rollout: Rollout, now: float) -> str:
     if rollout.phase is Phase.RUNNING and rollout.soak_from is not None:
         left = max(0.0, rollout.soak_from + rollout.terms.soak_seconds - now)
-        return f"soaks for another {left:.0f} s"
+        return f"soaks for another {_span(left)}"
     return rollout.phase.value.replace("_", " ")
+
+
+def _span(seconds: float) -> str:
+    """A length of time as people say it."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _bar(tally: Tally, size: int) -> Any:

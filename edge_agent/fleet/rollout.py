@@ -165,7 +165,10 @@ class Driver:
         filters, quiet = self._sightings.filters, self._quiet_seconds
         with OperatorLink.connect(self._address, filters, quiet_seconds=quiet) as link:
             self._connections = link.connections
-            self._say("wave", str(self.rollout.wave + 1), self._about_wave())
+            if self.rollout.phase is Phase.RUNNING:
+                self._say("wave", str(self.rollout.wave + 1), self._about_wave())
+            else:
+                self._say("phase", self.rollout.phase.value, self.rollout.reason or "")
             while True:
                 self._hear(link)
                 if self._is_stopping:
@@ -276,7 +279,7 @@ class Driver:
     def _about_wave(self) -> str:
         terms, wave = self.rollout.terms, self.rollout.wave
         size, all_waves = terms.sizes[wave], len(terms.sizes)
-        return f"of {all_waves}: {size} of {terms.sizes[-1]}, {terms.allowed_failures(wave)} may fail"
+        return f"of {all_waves}: {size} of {terms.sizes[-1]} devices, {terms.allowed_failures(wave)} may fail"
 
     def _say(self, kind: str, word: str, text: str = "", device: str | None = None) -> None:
         self._observer.on_event(Event(self._clock(), kind, word, text, device))

@@ -89,7 +89,7 @@ def _lags(row: Row, usual: Mapping[tuple[str, str], str]) -> Iterable[str]:
     if row.status == "offline":
         yield f"offline since {_time(row.seen)}" if row.seen is not None else "offline"
     elif row.status is None:
-        yield "never seen"
+        yield "never seen" if row.health is None and not row.models else "says neither online nor offline"
     for name, model in row.models.items():
         newest = [usual[group, name] for group in row.groups or ("",) if (group, name) in usual]
         best = max(newest, key=order, default=None)
