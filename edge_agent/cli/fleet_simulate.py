@@ -79,7 +79,8 @@ def simulate(
     Each has an MQTT session of its own and says what a real device says. They
     obey `model-update` and `model-rollback`, but download nothing and answer
     no requests. What fails is drawn from the seed, so it is the same each time.
-    With [bold]--json[/] or into a pipe it prints how they are now and then.
+    Into a pipe it prints how they are now and then, with [bold]--json[/] each
+    time that this changed.
 
     [bold]Examples[/]
       edge-agent fleet simulate --devices 1000 --bad 10% --off 5%
@@ -175,7 +176,9 @@ def _shower(as_json: bool) -> Callable[[Counts], None]:
     last: list[tuple[float, Counts]] = []
 
     def show(counts: Counts) -> None:
-        is_news = not last or _landmark(counts) != _landmark(last[0][1])
+        is_news = not last or (
+            counts != last[0][1] if as_json else _landmark(counts) != _landmark(last[0][1])
+        )
         if not is_news and monotonic() - last[0][0] < _LINE_SECONDS:
             return
         last[:] = [(monotonic(), counts)]
