@@ -48,7 +48,7 @@ def _two_versions(folder: Path) -> tuple[Store, list[str]]:
     return store, digests
 
 
-def _memory_mb(pid: int, field: str) -> float:
+def memory_mb(pid: int, field: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1000
@@ -70,7 +70,7 @@ def measure(swaps: int, in_flight: int) -> dict[str, object]:
             stream.begin()
             time.sleep(2.0)
             shipped = stream.answers[-1][2]
-            before = _memory_mb(daemon.pid, "VmRSS")
+            before = memory_mb(daemon.pid, "VmRSS")
             windows = []
             for number in range(swaps):
                 store.link("home", digests[(number + 1) % 2])
@@ -118,8 +118,8 @@ def _figures(
         "gap_while_loading_ms": {"longest": round(gaps[-1], 1)},
         "memory_mb": {
             "before": before,
-            "after": _memory_mb(pid, "VmRSS"),
-            "most": _memory_mb(pid, "VmHWM"),
+            "after": memory_mb(pid, "VmRSS"),
+            "most": memory_mb(pid, "VmHWM"),
         },
     }
 
