@@ -36,8 +36,9 @@ def test_a_percentage_belongs_to_the_download_alone() -> None:
 
 def test_a_reason_begins_with_its_name() -> None:
     states = UpdateStates(lambda: None)
-    record = step(begin(Record("home", serving=OLD), NEW), Event.FAIL, Reason.EXPIRED, "expired: since May")
-    states.note(record)
+    begun = begin(Record("home", serving=OLD), NEW)
+    states.note(begun)
+    states.note(step(begun, Event.FAIL, Reason.EXPIRED, "expired: since May"))
     assert states.of("home") == Told(State.FAILED, False, "1.1.0", None, "expired: since May")
     states.note(Record("home", State.ROLLED_BACK, OLD, reason=Reason.UNHEALTHY, detail="it hangs"))
     reason = states.of("home")
