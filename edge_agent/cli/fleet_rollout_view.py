@@ -184,11 +184,11 @@ def as_document(rollout: Rollout) -> dict[str, Any]:
 
 
 def print_rollout(rollout: Rollout, path: Path) -> None:
-    """The last table: all devices of a small rollout, else those that have not the version; and what next."""
+    """The last table: all devices of a small rollout, else those that did not do as told; and what next."""
     terms, members = rollout.terms, rollout.members
     tally = Tally.of(list(members.values()))
-    well = (Standing.UPDATED, Standing.ALREADY)
-    shown = {device: member for device, member in members.items() if member.standing not in well}
+    quiet = (Standing.UPDATED, Standing.ALREADY, Standing.RETURNED, Standing.NOT_ASKED, Standing.PENDING)
+    shown = {device: member for device, member in members.items() if member.standing not in quiet}
     rows = [_row(d, m) for d, m in (members if len(members) <= _MOST_ROWS else shown).items()]
     if rows:
         print_table(("device", "wave", "state", "since", "reason"), rows[:_MOST_ROWS])

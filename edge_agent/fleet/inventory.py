@@ -139,10 +139,9 @@ def read_file(path: Path) -> dict[str, frozenset[str]]:
 
 def _csv_pairs(text: str, path: Path) -> Iterator[tuple[str, str, list[str]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    names = reader.fieldnames or ()
-    if "device" not in names:
-        raise SettingsError(f"{path}: has no column device", hint=_FORM)
     try:
+        if "device" not in (reader.fieldnames or ()):
+            raise SettingsError(f"{path}: has no column device", hint=_FORM)
         for row in reader:
             tags = row.get("tags") or row.get("groups") or ""
             yield f"line {reader.line_num}", (row["device"] or "").strip(), tags.replace(";", " ").split()
