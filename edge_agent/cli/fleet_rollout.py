@@ -43,9 +43,11 @@ InventoryOption = Annotated[
 class _StartsByDefault(TyperGroup):
     """``fleet rollout MODEL VERSION`` is ``fleet rollout start MODEL VERSION``."""
 
+    default = "start"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
-            args = ["start", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
@@ -299,8 +301,12 @@ def _exit_code(rollout: Rollout) -> int:
     from edge_agent.fleet.rollout_state import ROLLBACK, Phase, Standing
 
     if rollout.phase is Phase.ROLLED_BACK:
-        told = [one for one in rollout.members.values() if one.operation == ROLLBACK]
-        return 0 if all(one.standing is Standing.RETURNED for one in told) else 1
+        waves, members = rollout.back_waves, rollout.members.values()
+        told = [one for one in members if one.operation == ROLLBACK]
+        kept = [
+            one for one in members if one.standing is Standing.UPDATED and one.wave in (waves or (one.wave,))
+        ]
+        return 0 if not kept and all(one.standing is Standing.RETURNED for one in told) else 1
     return {Phase.COMPLETE: 0, Phase.HALTED: EXIT_HALTED}.get(rollout.phase, 1)
 
 

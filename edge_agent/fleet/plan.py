@@ -220,6 +220,9 @@ def _in_time(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
         if fact.online is False:
             return _unreachable(member, fact, "went away in the middle of it")
         reason = f"did not end within {terms.deadline_seconds:g} s"
+        if fact.model is not None and fact.model.state is not None:
+            why = f": {fact.model.reason}" if fact.model.reason else ""
+            reason += f" (it says {fact.model.state.replace('_', ' ')}{why})"
         return advance(member, Standing.FAILED, now, _about(member, reason))
     return member
 
@@ -375,7 +378,8 @@ class _Draft:
         waves = self._rollout.back_waves
         is_left = False
         for device, member in self._members.items():
-            if member.standing is Standing.UPDATED and (waves is None or member.wave in waves):
+            is_chosen = waves is None or member.wave in waves
+            if member.standing is Standing.UPDATED and is_chosen and self._fact(device).refused is None:
                 is_left = True
                 if not member.has_command and self._room:
                     self._ask(device, member, ROLLBACK)

@@ -343,6 +343,47 @@ def test_a_command_that_is_under_way_is_not_given_again() -> None:
     assert plan(first.rollout, {}, 2.0, settled=True, room=9).actions == first.actions
 
 
+times = st.none() | st.floats(0, 2000)
+members = st.builds(
+    Member,
+    wave=st.just(0),
+    standing=st.sampled_from(Standing),
+    since=times,
+    operation=st.sampled_from([UPDATE, ROLLBACK]),
+    asked_at=times,
+    begun_at=times,
+    is_late=st.booleans(),
+    has_command=st.booleans(),
+    seen_at=times,
+)
+facts = st.builds(
+    Fact,
+    online=st.sampled_from([None, False, True]),
+    heard_at=times,
+    model=st.none()
+    | st.builds(
+        ModelWord, st.sampled_from([None, OLD, NEW]), state=st.sampled_from(["kept", "failed", "trying", "x"])
+    ),
+    model_at=times,
+    commands=st.dictionaries(
+        st.sampled_from([UPDATE, ROLLBACK]), st.builds(CommandWord, st.sampled_from(Status))
+    ),
+    refused=st.sampled_from([None, "Not authorized"]),
+    others=st.just(frozenset({"rollout-1"})) | st.just(frozenset()),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(members, facts, st.sampled_from(Phase), st.floats(0, 4000), st.integers(0, 3))
+def test_no_word_of_a_device_in_any_state_is_an_error(
+    member: Member, fact: Fact, phase: Phase, now: float, room: int
+) -> None:
+    rollout = replace(begin(terms_of(1), ("a",), {}), phase=phase, members={"a": member})
+    step = plan(rollout, {"a": fact}, now, settled=True, room=room)
+    assert len(step.actions) <= room
+    assert parse(render(step.rollout)) == step.rollout
+
+
 def test_what_cannot_follow_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot become"):
         advance(Member(0), Standing.UPDATED, 1.0)
