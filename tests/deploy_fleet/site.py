@@ -4,8 +4,9 @@ How to use it::
 
     with site_or_skip(tmp_path, count=3) as site:              # bare machines: nothing of edge-agent on them
         site.ssh("pi-1", "uname -n")                           # or ssh -F site.ssh_config pi-1
-    with site_or_skip(tmp_path, count=3, models={"tiny": folder}) as site:
-        with Probe(site.broker.port, "edge-agent/#") as probe: # installed and serving, on that broker
+    with site_or_skip(tmp_path, count=3, models={"tiny": folder}) as site:  # installed and serving
+        site.configure({"updates": {"repository": f"http://{site.network.address}:8000"}})
+        with Probe(site.broker.port, "edge-agent/#") as probe:
             probe.wait_for("edge-agent/pi-1/status")
 
 Devices are named ``pi-1``, ``pi-2`` …; so are they in ``site.ssh_config``, in their settings and in topics.
@@ -52,7 +53,6 @@ class Site:
         folder: for all of it.
         count: of devices.
         models: bundles by name; given, the package is laid out on the devices and serves these.
-        settings: further settings of each device, by section; with ``models`` only.
         cleanup: ends and removes everything.
 
     Attributes:
@@ -67,7 +67,6 @@ class Site:
         folder: Path,
         count: int,
         models: Mapping[str, Path] | None,
-        settings: Mapping[str, Mapping[str, Any]] | None,
         cleanup: ExitStack,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +89,7 @@ class Site:
             cleanup.callback(device.close)
             self.devices[name] = device
             if models is not None:
-                self._write_settings(name, settings or {})
+                self._write_settings(name, {})
             device.boot(wait=False)
         self.ssh_config = self._write_ssh_config(folder)
         for name, device in self.devices.items():
@@ -99,8 +98,18 @@ class Site:
             if lacking is not None:
                 raise NoTestbedError(lacking)
         if models is not None:
-            for device in self.devices.values():
-                device.wait_for(UNIT, _READY_SECONDS, ActiveState="active")
+            self.wait_until_ready()
+
+    def configure(
+        self, settings: Mapping[str, Mapping[str, Any]], files: Mapping[str, str] | None = None
+    ) -> None:
+        """Gives the installed devices further settings, by section, and files, and starts them anew."""
+        for name, device in self.devices.items():
+            self._write_settings(name, settings)
+            for path, text in (files or {}).items():
+                (device.root / path.lstrip("/")).write_text(text)
+            device.systemctl("restart", UNIT)
+        self.wait_until_ready()
 
     def ssh(self, name: str, command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs a line of shell on a device, as root."""
@@ -122,6 +131,11 @@ class Site:
         return answer
 
     # Small steps
+
+    def wait_until_ready(self) -> None:
+        """Until the service of each installed device is."""
+        for device in self.devices.values():
+            device.wait_for(UNIT, _READY_SECONDS, ActiveState="active")
 
     def _layers(self, folder: Path, models: Mapping[str, Path] | None, cleanup: ExitStack) -> list[Path]:
         layer = folder / "layer"
@@ -190,7 +204,6 @@ def site_or_skip(
     *,
     count: int = 3,
     models: Mapping[str, Path] | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[Site]:
     """A site; skips the test, with the reason in one line, where this machine cannot have one.
 
@@ -198,7 +211,7 @@ def site_or_skip(
     """
     with ExitStack() as cleanup:
         try:
-            site = Site(folder, count, models, settings, cleanup)
+            site = Site(folder, count, models, cleanup)
         except (NoTestbedError, AssertionError) as error:
             if os.environ.get("TESTBED_REQUIRED") == "1":
                 raise
