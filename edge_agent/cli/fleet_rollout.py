@@ -5,38 +5,37 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from edge_agent.cli.console import ConfigOption, JsonOption, print_json
+from edge_agent.cli.fleet_order import (
+    BrokerOption,
+    InventoryOption,
+    begun,
+    broker_address,
+    inventory_of,
+    known_address,
+    print_head,
+    print_plan,
+    terms_of,
+)
 from edge_agent.errors import BrokerError, SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.fleet.inventory import Found, Inventory
     from edge_agent.fleet.rollout import Driver
-    from edge_agent.fleet.rollout_state import Rollout, Terms
+    from edge_agent.fleet.rollout_state import Rollout
     from edge_agent.fleet.state_file import StateFile
     from edge_agent.link.address import BrokerAddress
-    from edge_agent.settings import Settings
 
 EXIT_HALTED = 4
-_MOST_NAMED = 10
 
-BrokerOption = Annotated[
-    str | None, typer.Option(metavar="URL", help="mqtt://user:password@host:port. Default: the settings'.")
-]
 FileArgument = Annotated[
     Path | None,
     typer.Argument(metavar="FILE", help="Of the rollout. Default: the only rollout-*.json in this folder."),
-]
-InventoryOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Devices and tags, CSV or TOML. Default: what the broker knows."),
 ]
 
 
@@ -117,11 +116,11 @@ def start(
     from edge_agent.fleet.state_file import StateFile
 
     address, settings = broker_address(broker, config)
-    terms = _terms(model, version, to, (waves, max_failures, soak, deadline), address, settings)
-    found = _inventory(inventory, address, settings.mqtt.base_topic)
-    rollout = _begin(terms, found.select(to), waves)
+    terms = terms_of(model, version, to, (waves, max_failures, soak, deadline), address, settings)
+    found = inventory_of(inventory, address, settings.mqtt.base_topic)
+    rollout = begun(terms, found.select(to), waves)
     if dry_run:
-        _print_plan(rollout, as_json)
+        print_plan(rollout, as_json)
         return
     file = StateFile(state or Path(f"rollout-{model}-{version}.json"))
     with file.driving():
@@ -132,7 +131,7 @@ def start(
             )
         file.write(rollout)
         if not as_json:
-            _print_head(rollout, found, file)
+            print_head(rollout, found, file)
         _drive(rollout, file, address, as_json)
 
 
@@ -156,7 +155,7 @@ def resume(
     state = _state(file)
     with state.driving():
         rollout = resumed(state.read(), without_proof=without_proof)
-        address = _known_address(rollout, broker, config)
+        address = known_address(rollout, broker, config)
         state.write(rollout)
         _drive(rollout, state, address, as_json)
 
@@ -195,7 +194,7 @@ def halt(
     try:
         with state.driving():
             rollout = halted(state.read())
-            address = _known_address(rollout, broker, config)
+            address = known_address(rollout, broker, config)
             state.write(rollout)
             _drive(rollout, state, address, as_json)
     except DrivenError:
@@ -224,7 +223,7 @@ def rollback(
     state = _state(file)
     with state.driving():
         rollout = sent_back(state.read(), None if not wave else tuple(number - 1 for number in wave))
-        address = _known_address(rollout, broker, config)
+        address = known_address(rollout, broker, config)
         state.write(rollout)
         _drive(rollout, state, address, as_json)
 
@@ -262,7 +261,7 @@ def _late_results(state: StateFile, broker: str | None, config: Path | None) -> 
     if rollout.phase not in FINAL or not any(one.has_command for one in rollout.members.values()):
         return rollout
     try:
-        address = _known_address(rollout, broker, config)
+        address = known_address(rollout, broker, config)
         return Driver(rollout, state, address, Quiet(), only_look=True).run()
     except (BrokerError, SettingsError) as error:
         typer.echo(f"edge-agent: late results are not read: {error}", err=True)
@@ -350,111 +349,3 @@ def _state(path: Path | None) -> StateFile:
         which = f"{len(found)} of them are here" if found else "none is here"
         raise SettingsError(f"which rollout? {which}", hint="name its file, such as rollout-home-1.2.0.json")
     return StateFile(found[0])
-
-
-def broker_address(broker: str | None, config: Path | None) -> tuple[BrokerAddress, Settings]:
-    """The broker that the user names, else the settings' own, and the settings."""
-    from edge_agent.link.address import BrokerAddress
-    from edge_agent.settings import load_settings, read_password
-
-    settings = load_settings(config)
-    if broker is not None:
-        return BrokerAddress.from_url(broker), settings
-    return BrokerAddress.from_settings(settings.mqtt, read_password(settings.mqtt)), settings
-
-
-def _known_address(rollout: Rollout, broker: str | None, config: Path | None) -> BrokerAddress:
-    """Where the rollout's devices are. Another broker has others, so it is taken only when it is named."""
-    address, _ = broker_address(broker, config)
-    if broker is None and str(address) != rollout.terms.broker:
-        raise SettingsError(
-            f"this rollout is at the broker {rollout.terms.broker}, and the settings name {address}",
-            hint="name the broker by --broker URL, or its settings by --config FILE",
-        )
-    return address
-
-
-def _terms(
-    model: str,
-    version: str,
-    group: str,
-    texts: tuple[str, str, str, str],
-    address: BrokerAddress,
-    settings: Settings,
-) -> Terms:
-    from edge_agent.fleet.documents import plain_line
-    from edge_agent.fleet.rollout import new_id
-    from edge_agent.fleet.rollout_state import Terms
-    from edge_agent.fleet.waves import Amount, parse_seconds, parse_waves
-    from edge_agent.inference.manifest import is_name, is_version
-
-    if not is_name(model):
-        raise SettingsError(f"{plain_line(model, 64)!r} is no name of a model")
-    if not is_version(version):
-        raise SettingsError(f"{plain_line(version, 64)!r} is no version", hint="for example 1.2.0")
-    waves, max_failures, soak, deadline = texts
-    parse_waves(waves)
-    now = time()
-    return Terms(
-        id=new_id(now),
-        model=model,
-        version=version,
-        group=plain_line(group, 64),
-        broker=str(address),
-        base_topic=settings.mqtt.base_topic,
-        sizes=(),
-        max_failures=Amount.parse(max_failures),
-        soak_seconds=parse_seconds(soak),
-        deadline_seconds=parse_seconds(deadline),
-        created_at=now,
-    )
-
-
-def _inventory(path: Path | None, address: BrokerAddress, base: str) -> Inventory:
-    from edge_agent.fleet.inventory import discover, merge, read_file
-
-    listed = None if path is None else read_file(path)
-    try:
-        heard = discover(address, base)
-    except BrokerError as error:
-        hint = error.hint or f"is a broker running at {address}? name another by --broker mqtt://host:port"
-        raise BrokerError(str(error), hint=hint) from error
-    return heard if listed is None else merge(listed, heard)
-
-
-def _begin(terms: Terms, chosen: dict[str, Found], waves: str) -> Rollout:
-    from edge_agent.fleet.rollout_state import begin
-    from edge_agent.fleet.waves import in_order, parse_waves, sizes
-
-    absent = [device for device, found in chosen.items() if found.online is not True]
-    seen = {device: found.seen_at for device, found in chosen.items() if found.seen_at is not None}
-    terms = replace(terms, sizes=sizes(parse_waves(waves), len(chosen)))
-    return begin(terms, in_order(chosen, absent, terms.id), seen)
-
-
-def _print_head(rollout: Rollout, found: Inventory, file: StateFile) -> None:
-    terms = rollout.terms
-    chosen = {device: found.devices[device] for device in rollout.members}
-    off = sum(1 for one in chosen.values() if one.seen and one.online is not True)
-    unseen = [device for device, one in chosen.items() if not one.seen]
-    more = f", {off} of them off now" if off else ""
-    typer.echo(
-        f"{terms.model} {terms.version} → {terms.group}: {len(chosen)} devices{more}, "
-        f"in waves of {', '.join(map(str, terms.sizes))}"
-    )
-    typer.echo(f"state: {file.path}  (Ctrl-C pauses)")
-    if unseen:
-        names = ", ".join(unseen[:_MOST_NAMED]) + (" …" if len(unseen) > _MOST_NAMED else "")
-        typer.echo(f"edge-agent: warning: {len(unseen)} never seen at this broker: {names}", err=True)
-
-
-def _print_plan(rollout: Rollout, as_json: bool) -> None:
-    if as_json:
-        plan = [{"device": device, "wave": one.wave + 1} for device, one in rollout.members.items()]
-        print_json({"waves": list(rollout.terms.sizes), "devices": plan})
-        return
-    for number, size in enumerate(rollout.terms.sizes):
-        names = [device for device, one in rollout.members.items() if one.wave == number]
-        shown = ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")
-        allowed = rollout.terms.allowed_failures(number)
-        typer.echo(f"wave {number + 1}: {len(names)} more, {size} in all, {allowed} may fail: {shown}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.cli.console import ConfigOption, JsonOption, print_json, print_table
-from edge_agent.cli.fleet_rollout import BrokerOption, InventoryOption, broker_address
+from edge_agent.cli.fleet_order import BrokerOption, InventoryOption, broker_address
 from edge_agent.errors import BrokerError, SettingsError
 
 if TYPE_CHECKING:

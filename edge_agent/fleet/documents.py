@@ -18,6 +18,8 @@ from edge_agent.link.expiry import parse_rfc3339
 LONGEST_TEXT: Final = 200
 _DEVICE: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 _LONGEST_NAME: Final = 64
+_WAITS: Final = "waits: "
+"""How a device's reason begins while it waits (``edge_agent.service.updating.deferral``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class ModelWord:
         latest: the version that its update is about.
         state: a value of ``edge_agent.update.slots.State``.
         percentage: of the update, 0 to 100.
-        reason: why it ended so.
+        reason: why it ended so, or what it waits for.
+        updating: it has not ended.
     """
 
     installed: str | None = None
@@ -37,6 +40,12 @@ class ModelWord:
     state: str | None = None
     percentage: float | None = None
     reason: str | None = None
+    updating: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether its update waits for better times, such as a full battery."""
+        return self.updating and self.reason is not None and self.reason.startswith(_WAITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ def read_model(payload: bytes) -> ModelWord | None:
         state=_text(document, "state", _LONGEST_NAME),
         percentage=_percentage(document.get("update_percentage")),
         reason=_text(document, "reason"),
+        updating=document.get("in_progress") is True,
     )
 
 

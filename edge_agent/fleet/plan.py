@@ -7,7 +7,8 @@ The rules:
    the same again to end once it has begun.
 2. A device has the version when its command ended ``successful`` **and** ``model/<name>`` names that version.
    It has failed when the command failed, when it did not end in time though it is there, or when it serves
-   another version afterwards. One that cannot be reached has not failed; its command stays at the broker.
+   another version afterwards. One that cannot be reached, or says that it waits for better times, has not
+   failed; its command stays at the broker.
 3. When more have failed than ``⌊share × wave⌋``, the wave counted with those before it, the rollout halts:
    what has not begun is taken back from the broker, and what has begun is waited for.
 4. A wave of which no device has the version proves nothing: the rollout pauses.
@@ -24,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_agent.fleet.devices import NOTHING, Fact
+from edge_agent.fleet.judging import judge
 from edge_agent.fleet.rollout_state import (
     OPEN,
     ROLLBACK,
@@ -33,14 +35,10 @@ from edge_agent.fleet.rollout_state import (
     Rollout,
     Standing,
     Tally,
-    Terms,
     advance,
 )
 from edge_agent.link.commands import Status
 
-CONFIRM_SECONDS: Final = 60.0
-"""After the end of its command a device has so long to say what it serves."""
-_UNDER_WAY: Final = frozenset({"downloading", "verifying", "trying", "shadowing", "switching", "watching"})
 _ENDED: Final = frozenset({Standing.UPDATED, Standing.FAILED, Standing.RETURNED, Standing.WITHDRAWN})
 _GIVING: Final = {
     UPDATE: frozenset({Phase.RUNNING, Phase.PAUSED, Phase.COMPLETE}),
@@ -112,129 +110,6 @@ def plan(
     draft.give_again()
     draft.tidy()
     return draft.step()
-
-
-def judge(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
-    """A device as the facts have it; the same object where nothing changed."""
-    standing = member.standing
-    if standing in (Standing.UPDATED, Standing.ALREADY):
-        return _still(member, fact, terms, now)
-    if standing is Standing.RETURNED:
-        return member
-    if not member.has_command and standing not in (
-        Standing.WITHDRAWN,
-        Standing.EXECUTING,
-        Standing.CONFIRMING,
-    ):
-        return member
-    word = fact.commands.get(member.operation)
-    if word is None:
-        after = _without_word(member, fact, terms, now)
-    elif word.status is Status.SUCCESSFUL:
-        after = _confirm(member, fact, terms, now)
-    elif standing is Standing.FAILED:
-        return member
-    elif word.status is Status.FAILED:
-        reason = word.reason or "it does not say why"
-        after = advance(member, Standing.FAILED, now, _about(member, reason))
-    elif word.status is Status.EXECUTING and _may_begin(member, fact):
-        late = member.is_late or standing is Standing.UNREACHABLE
-        after = replace(advance(member, Standing.EXECUTING, now), begun_at=now, is_late=late)
-    else:
-        after = member
-    return _in_time(after, fact, terms, now)
-
-
-def _may_begin(member: Member, fact: Fact) -> bool:
-    """One that went away while it executed gets the time for it once more when it is back, and only once."""
-    if member.standing is Standing.UNREACHABLE:
-        return fact.online is True and not member.is_late
-    return member.standing in (Standing.ASKED, Standing.WITHDRAWN)
-
-
-def _still(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
-    """One that has the version, unless it says that another one serves."""
-    if fact.model is None or fact.model.installed == terms.version:
-        return member
-    serves = fact.model.installed or "nothing"
-    why = f" ({fact.model.reason})" if fact.model.reason else ""
-    return advance(member, Standing.FAILED, now, f"serves {serves} afterwards{why}")
-
-
-def _is_there(member: Member, fact: Fact, terms: Terms) -> bool:
-    """Whether the device says that it serves what it was told to."""
-    if fact.model is None or fact.model.state in _UNDER_WAY:
-        return False
-    is_version = fact.model.installed == terms.version
-    return is_version if member.operation == UPDATE else not is_version
-
-
-def _there(member: Member, now: float, reason: str | None = None) -> Member:
-    standing = Standing.UPDATED if member.operation == UPDATE else Standing.RETURNED
-    return advance(member, standing, now, reason)
-
-
-def _confirm(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
-    """The command ended well; what serves is for the device to say."""
-    if _is_there(member, fact, terms):
-        return _there(member, now)
-    if member.standing is Standing.UNREACHABLE and fact.online is False:
-        return member
-    if member.standing is not Standing.CONFIRMING:
-        if member.standing is Standing.FAILED and member.begun_at is None:
-            return member  # it has said the same before, and not what serves
-        return advance(member, Standing.CONFIRMING, now)
-    if now - (member.since or now) < CONFIRM_SECONDS:
-        return member
-    if fact.online is False:
-        return _unreachable(member, fact, "successful, but it went away before it said what serves")
-    serves = "nothing of the model" if fact.model is None else f"that it serves {fact.model.installed}"
-    failed = advance(
-        member, Standing.FAILED, now, _about(member, f"successful, but the device says {serves}")
-    )
-    return replace(failed, begun_at=None)
-
-
-def _without_word(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
-    """Nothing stands at the broker: it was taken back after the device had begun, or the broker lost it."""
-    begun = member.begun_at if member.standing is Standing.EXECUTING else member.since
-    if member.standing not in (Standing.WITHDRAWN, Standing.EXECUTING, Standing.CONFIRMING):
-        return member
-    if fact.model is None or fact.model_at is None or fact.model_at < (begun or 0):
-        return member
-    if _is_there(member, fact, terms):
-        return _there(member, now, "it had begun before its command was taken back")
-    if fact.model.state in ("failed", "rolled_back") and member.standing is Standing.EXECUTING:
-        return advance(member, Standing.FAILED, now, _about(member, fact.model.reason or fact.model.state))
-    return member
-
-
-def _in_time(member: Member, fact: Fact, terms: Terms, now: float) -> Member:
-    """A device past its deadline, which a wave does not wait for."""
-    if member.standing is Standing.ASKED:
-        if fact.refused is not None:
-            return _unreachable(member, fact, f"the broker refuses its command: {fact.refused}")
-        if now - (member.asked_at or 0) >= terms.deadline_seconds:
-            return _unreachable(member, fact, "did not take its command")
-    elif member.standing is Standing.EXECUTING and now - (member.begun_at or 0) >= terms.deadline_seconds:
-        if fact.online is False:
-            return _unreachable(member, fact, "went away in the middle of it")
-        reason = f"did not end within {terms.deadline_seconds:g} s"
-        if fact.model is not None and fact.model.state is not None:
-            why = f": {fact.model.reason}" if fact.model.reason else ""
-            reason += f" (it says {fact.model.state.replace('_', ' ')}{why})"
-        return advance(member, Standing.FAILED, now, _about(member, reason))
-    return member
-
-
-def _unreachable(member: Member, fact: Fact, reason: str) -> Member:
-    heard = [when for when in (fact.heard_at, member.seen_at) if when is not None]
-    since = max(heard) if heard else member.asked_at
-    return advance(member, Standing.UNREACHABLE, since, _about(member, reason))
-
-
-def _about(member: Member, reason: str) -> str:
-    return reason if member.operation == UPDATE else f"going back: {reason}"
 
 
 class _Draft:

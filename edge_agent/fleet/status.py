@@ -104,6 +104,8 @@ def _lags(row: Row, usual: Mapping[tuple[str, str], str]) -> Iterable[str]:
 def update_words(row: Row, name: str) -> str:
     """How the update of a model stands, in words; empty where there is nothing to say."""
     model = row.models[name]
+    if model.waits:
+        return str(model.reason)
     if model.state not in (None, "idle", "kept"):
         percent = "" if model.percentage is None else f" {model.percentage:.0f} %"
         return f"{model.state}{percent}".replace("_", " ")

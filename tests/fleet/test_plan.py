@@ -306,6 +306,17 @@ def test_a_device_that_was_off_gets_its_command_when_it_returns_and_its_late_res
     assert world.devices["pi-9"].word == {}
 
 
+def test_a_device_that_says_that_it_waits_has_not_failed() -> None:
+    rollout = begin(terms_of(1), ("a",), {})
+    rollout = plan(rollout, {}, 1.0, settled=True, room=9).rollout
+    waits = ModelWord(OLD, state="idle", reason="waits: battery 9 %", updating=True)
+    fact = Fact(online=True, heard_at=9.0, model=waits, commands={UPDATE: CommandWord(Status.EXECUTING)})
+    for now in (2.0, 2.0 + DEADLINE, 3.0 + DEADLINE, 4.0 + 2 * DEADLINE):
+        rollout = plan(rollout, {"a": fact}, now, settled=True, room=9).rollout
+    assert rollout.members["a"].standing is Standing.UNREACHABLE
+    assert rollout.members["a"].reason == "it waits: battery 9 %"
+
+
 def test_nothing_is_decided_before_the_broker_has_told_what_it_retains() -> None:
     rollout = begin(terms_of(3), ("a", "b", "c"), {})
     step = plan(rollout, {}, 1e9, settled=False, room=9)
