@@ -19,7 +19,7 @@ changes at two events only:
     fail while watching, roll back   → the newest of those before it
 
 The link ``<models>/<name>`` follows the record: where a cut leaves the two apart, the next start turns the
-link to what the record names (:mod:`~edge_agent.update.install`). The next state is written before it is
+link to what the record names (:mod:`~edge_agent.update.upkeep`). The next state is written before it is
 acted on:
 
     record says  what may have been done        at the next start

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.update.install import install, recover_all
+from edge_agent.update.install import install
+from edge_agent.update.upkeep import recover_all
 from tests.update.test_power_cut import _installs, _old_folder, _old_link, _rolls_back, _two_links
 from tests.update.toy import CountingDisk, open_store, proves, served, wanted, write_toy
 

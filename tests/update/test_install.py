@@ -9,10 +9,11 @@ import pytest
 
 from edge_agent.errors import GoldenError
 from edge_agent.update.disk import Disk, locked
-from edge_agent.update.install import Outcome, conclude, install, recover_all, roll_back
+from edge_agent.update.install import Outcome, conclude, install, roll_back
 from edge_agent.update.refusal import Reason, UpdateError
 from edge_agent.update.slots import Record, State
 from edge_agent.update.store import Budget
+from edge_agent.update.upkeep import recover_all
 from tests.update.toy import check, open_store, proves, served, tree, wanted, write_toy
 
 

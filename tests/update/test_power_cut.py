@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.update.install import install, recover_all, roll_back
+from edge_agent.update.install import install, roll_back
 from edge_agent.update.refusal import UpdateError
+from edge_agent.update.upkeep import recover_all
 from tests.update.toy import CountingDisk, open_store, proves, served, wanted, write_toy
 
 Prepare = Callable[[Path], None]

@@ -18,10 +18,11 @@ import edge_agent as package
 from edge_agent.service.updating.bundles import check_bundle, wanted_from
 from edge_agent.service.updating.proof import ProofLimits, prove
 from edge_agent.service.updating.shadow import ShadowSentence
-from edge_agent.update.install import install, record_of
+from edge_agent.update.install import install
 from edge_agent.update.refusal import Reason, UpdateError
 from edge_agent.update.slots import Record, State
 from edge_agent.update.store import Store
+from edge_agent.update.upkeep import record_of
 from tests.updating.bad_models import (
     SENTENCES,
     Extra,

@@ -2,7 +2,7 @@
 
 Its memory and its crashes are not the daemon's. It refreshes signed metadata, chooses a version, downloads,
 unpacks, has the model proved by a further process, and turns the link; it ends in ``watching``, which is the
-daemon's. It goes with the daemon: half-done work is what :mod:`edge_agent.update.install` recovers from.
+daemon's. It goes with the daemon: half-done work is what :mod:`edge_agent.update.upkeep` recovers from.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from edge_agent.service.updating.bundles import ROOM_FOR_ZIP, check_bundle, unpa
 from edge_agent.service.updating.order import Order, Progress, render
 from edge_agent.service.updating.proof import ProofLimits, prove
 from edge_agent.update.following import is_followed
-from edge_agent.update.install import Outcome, Wanted, install, record_of
+from edge_agent.update.install import Outcome, Wanted, install
 from edge_agent.update.known_time import read_clocks, take_reference
 from edge_agent.update.refusal import Reason, UpdateError
 from edge_agent.update.slots import Version
 from edge_agent.update.store import Budget, Store
 from edge_agent.update.trust import Offer, Repository
+from edge_agent.update.upkeep import record_of
 
 _PR_SET_PDEATHSIG: Final = 1
 _NICENESS: Final = 10

@@ -11,78 +11,28 @@ daemon in the middle is taken up by the next start: the record says how far it c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from threading import Event, Lock
-from typing import Final, Protocol
+from typing import Final
 
 from edge_agent.log import get_logger
-from edge_agent.service.models import Served
+from edge_agent.service.updating.host import Host, Places
 from edge_agent.service.updating.order import Limits, Order, Progress
 from edge_agent.service.updating.process import run_order
-from edge_agent.service.updating.shadow import ShadowSentence
-from edge_agent.service.updating.states import Told, UpdateStates
+from edge_agent.service.updating.states import UpdateStates
 from edge_agent.service.updating.watching import RollBack, Stats, Watch, Watching
 from edge_agent.settings.update_sections import UpdatesSettings
-from edge_agent.update.install import conclude, give_up, recover_all, roll_back
+from edge_agent.update.install import conclude, give_up, roll_back
 from edge_agent.update.refusal import Reason, UpdateError
 from edge_agent.update.slots import Record, State, Version
 from edge_agent.update.store import Store
+from edge_agent.update.upkeep import recover_all
 
 _LOOK_SECONDS: Final = 0.25
 _WAIT_SECONDS: Final = 5.0
 _PASSING: Final = frozenset({Reason.EXPIRED, Reason.SLOW})
 """Refused for now: the operator renews, or the network gets better, and a poll would see no change."""
-
-
-class Host(Protocol):
-    """What an update needs of the daemon around it; from any thread."""
-
-    def serve_anew(self, stopping: Event) -> bool:
-        """Reads the models' folders again; returns when requests are answered by what is there now.
-
-        Returns:
-            False where the daemon is about to end.
-        """
-
-    def served(self) -> Mapping[str, Served]:
-        """What serves now, by name."""
-
-    def fault_of(self, name: str) -> str | None:
-        """What is wrong with a model now: on the disk, in its last canary, or that the worker hangs."""
-
-    def stats(self, name: str) -> Stats:
-        """What a model did so far."""
-
-    def is_strained(self) -> bool:
-        """Whether the board is hard pressed now."""
-
-    def reason_to_wait(self) -> str | None:
-        """Why this is not the time for an update, or None."""
-
-    def sentences(self, name: str) -> tuple[ShadowSentence, ...]:
-        """The latest sentences of a model and its answers to them."""
-
-    def clock_synced(self) -> bool:
-        """Whether the clock is synchronised."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where an update keeps things.
-
-    Attributes:
-        store: of models; None where no folder of the settings can have one.
-        state: trusted metadata, parts of downloads, the last known time.
-        others: folders of the settings besides that of the store: a model of the same name in one of them
-            serves when the store has none.
-    """
-
-    store: Store | None
-    state: Path
-    others: tuple[Path, ...] = ()
 
 
 class Updater:
@@ -374,6 +324,3 @@ class _Heard:
             self._states.download(self.name, progress.percentage)
         if progress.done is not None:
             self.name, self.is_new = progress.done or self.name, progress.is_new
-
-
-__all__ = ["Host", "Places", "Told", "Updater"]

@@ -18,9 +18,10 @@ from edge_agent.service.models import Catalogue, Served
 from edge_agent.service.sensing import Sensing
 from edge_agent.service.updating.bundles import MANIFEST, check_bundle
 from edge_agent.service.updating.deferral import Deferral, DeferralRules
+from edge_agent.service.updating.host import Places
 from edge_agent.service.updating.shadow import ShadowSentence, shadow_of
 from edge_agent.service.updating.states import Told
-from edge_agent.service.updating.updater import Places, Updater
+from edge_agent.service.updating.updater import Updater
 from edge_agent.service.updating.watching import Stats
 from edge_agent.settings import Settings
 from edge_agent.update.refusal import UpdateError
