@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.deploy_fleet.site import Site
+from tests.deploy_fleet.sshd import USER
 from tests.testbeds.installed_package import REPOSITORY
 
 PLAYBOOKS = REPOSITORY / "deploy/ansible"
@@ -73,7 +74,7 @@ class Ansible:
             "reconnect_max_seconds": 1,
         }
         shared = {
-            "ansible_user": "root",
+            "ansible_user": USER,
             "ansible_ssh_common_args": f"-F {site.ssh_config}",
             "edge_agent_release": str(release),
             "edge_agent_settings": {"mqtt": mqtt, "health": {"interval_seconds": 1}},

@@ -3,7 +3,7 @@
 How to use it::
 
     with site_or_skip(tmp_path, count=3) as site:              # bare machines: nothing of edge-agent on them
-        site.ssh("pi-1", "uname -n")                           # or ssh -F site.ssh_config pi-1
+        site.ssh("pi-1", "uname -n")                           # as root; ssh -F site.ssh_config pi-1: as pi
     with site_or_skip(tmp_path, count=3, models={"tiny": folder}) as site:  # installed and serving
         site.configure({"updates": {"repository": f"http://{site.network.address}:8000"}})
         with Probe(site.broker.port, "edge-agent/#") as probe:
@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from tests.deploy_fleet.network import Network, NetworkedContainer
-from tests.deploy_fleet.sshd import lay_out_sshd
+from tests.deploy_fleet.sshd import USER, lay_out_sshd
 from tests.systemd.service import SYSUSERS_FILE, UNIT, UNIT_FILE
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.cache import NoTestbedError
@@ -114,7 +114,7 @@ class Site:
     def ssh(self, name: str, command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs a line of shell on a device, as root."""
         done = subprocess.run(
-            ["ssh", "-F", str(self.ssh_config), name, command],
+            ["ssh", "-F", str(self.ssh_config), "-l", "root", name, command],
             capture_output=True,
             text=True,
             check=False,
@@ -170,7 +170,7 @@ class Site:
         known.write_text("".join(f"{a} {self._keys.host_public}\n" for a in self.addresses.values()))
         lines = [f"Host {name}\n  HostName {address}" for name, address in self.addresses.items()]
         common = {
-            "User": "root", "IdentityFile": self._keys.client, "IdentitiesOnly": "yes",
+            "User": USER, "IdentityFile": self._keys.client, "IdentitiesOnly": "yes",
             "UserKnownHostsFile": known, "GlobalKnownHostsFile": "/dev/null", "BatchMode": "yes",
             "ConnectTimeout": "10", "LogLevel": "ERROR", "ControlMaster": "no",
         }  # fmt: skip

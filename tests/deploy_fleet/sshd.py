@@ -1,7 +1,12 @@
-"""An SSH server as a layer of a container's root, with keys of this test session."""
+"""An SSH server as a layer of a container's root, with keys of this test session.
+
+Whoever has the client's key is let in as root, and as ``pi``, who may use sudo without a password, as the first
+user of a Raspberry Pi may.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -9,6 +14,14 @@ from pathlib import Path
 
 from tests.testbeds.cache import RELEASE, NoTestbedError, alone, cache, last_line
 
+USER = "pi"
+_ID = 1000
+_PACKAGES = ("openssh-server", "sudo")
+_ACCOUNTS = {
+    "passwd": f"sshd:x:109:65534::/run/sshd:/usr/sbin/nologin\n{USER}:x:{_ID}:{_ID}::/home/{USER}:/bin/bash\n",
+    "shadow": f"sshd:*:19700::::::\n{USER}:*:19700:0:99999:7:::\n",
+    "group": f"{USER}:x:{_ID}:\n",
+}
 _UNIT = """\
 [Unit]
 After=network.target
@@ -58,8 +71,7 @@ def lay_out_sshd(layer: Path, root: Path, folder: Path) -> Keys:
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path))
     (settings / "sshd_config").write_text(_SETTINGS)
     shutil.copy(client.with_suffix(".pub"), settings / "authorized_keys")
-    accounts = (root / "etc/passwd").read_text() + "sshd:x:109:65534::/run/sshd:/usr/sbin/nologin\n"
-    (layer / "etc/passwd").write_text(accounts)
+    _add_user(layer, root)
     units = layer / "etc/systemd/system"
     (units / "multi-user.target.wants").mkdir(parents=True, exist_ok=True)
     (units / "ssh-of-the-test.service").write_text(_UNIT)
@@ -74,10 +86,24 @@ def _unpack(package: Path, layer: Path) -> None:
     subprocess.run(words, check=True, input=content.stdout)
 
 
+def _add_user(layer: Path, root: Path) -> None:
+    for name, lines in _ACCOUNTS.items():
+        target = layer / "etc" / name
+        shutil.copy2(root / "etc" / name, target)
+        with target.open("a") as accounts:
+            accounts.write(lines)
+    home, rights = layer / "home" / USER, layer / "etc/sudoers.d" / USER
+    home.mkdir(parents=True)
+    os.chown(home, _ID, _ID)
+    rights.parent.mkdir(exist_ok=True)
+    rights.write_text(f"{USER} ALL=(ALL) NOPASSWD: ALL\n")
+    rights.chmod(0o440)
+
+
 def _packages(root: Path) -> list[Path]:
-    """openssh-server and what the root lacks of its dependencies, by what apt says of that root."""
-    folder = cache() / f"{RELEASE}-sshd"
-    with alone(cache() / "sshd.lock"):
+    """The packages and what the root lacks of their dependencies, by what apt says of that root."""
+    folder = cache() / f"{RELEASE}-{'-'.join(_PACKAGES)}"
+    with alone(cache() / "ssh.lock"):
         if not (folder / "complete").exists():
             (folder / "partial").mkdir(parents=True, exist_ok=True)
             options = {
@@ -87,7 +113,7 @@ def _packages(root: Path) -> list[Path]:
             }
             words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
             _run("apt-get", *words, "-qq", "--yes", "--download-only", "--no-install-recommends",
-                 "install", "openssh-server")  # fmt: skip
+                 "install", *_PACKAGES)  # fmt: skip
             (folder / "complete").touch()
     return sorted(folder.glob("*.deb"))
 
