@@ -132,13 +132,15 @@ def begun(terms: Terms, chosen: dict[str, Found], waves: str) -> Rollout:
 
 def print_head(rollout: Rollout, found: Inventory, file: StateFile) -> None:
     """Says what begins, and who was never seen."""
+    from edge_agent.cli.fleet_rollout_view import count_of
+
     terms = rollout.terms
     chosen = {device: found.devices[device] for device in rollout.members}
     off = sum(1 for one in chosen.values() if one.seen and one.online is not True)
     unseen = [device for device, one in chosen.items() if not one.seen]
     more = f", {off} of them off now" if off else ""
     typer.echo(
-        f"{terms.model} {terms.version} → {terms.group}: {len(chosen)} devices{more}, "
+        f"{terms.model} {terms.version} → {terms.group}: {count_of(len(chosen))}{more}, "
         f"in waves of {', '.join(map(str, terms.sizes))}"
     )
     typer.echo(f"state: {file.path}  (Ctrl-C pauses)")

@@ -26,6 +26,8 @@ _ENDS: Final = frozenset(Standing) - {
     Standing.CONFIRMING,
     Standing.NOT_ASKED,
 }
+_SHOWN_BY_PICTURE: Final = frozenset({"updated", "already", "returned"})
+"""On a terminal these are only counted: thousands of lines would hide the few that matter."""
 _MOST_ROWS: Final = 40
 _BAR: Final = 40
 _MARKS: Final = (
@@ -35,6 +37,11 @@ _MARKS: Final = (
     (frozenset({Standing.UNREACHABLE, Standing.WITHDRAWN}), "▒", "yellow"),
     (frozenset({Standing.ASKED, Standing.EXECUTING, Standing.CONFIRMING}), "▓", "blue"),
 )
+
+
+def count_of(devices: int) -> str:
+    """``1 device``, ``2 devices``."""
+    return f"{devices} device{'' if devices == 1 else 's'}"
 
 
 def words(standing: Standing) -> str:
@@ -109,7 +116,7 @@ class _Screen:
 
         if event.kind == "broker":
             self._fault = event.text or None
-        line = line_of(event)
+        line = None if event.word in _SHOWN_BY_PICTURE else line_of(event)
         if line is not None:
             style = "red" if event.word == "failed" else ""
             self._console.print(Text(line, style), soft_wrap=True)
@@ -199,7 +206,7 @@ def print_rollout(rollout: Rollout, path: Path) -> None:
     typer.echo(
         f"{terms.model} {terms.version} → {terms.group}: {rollout.phase.value.replace('_', ' ')}{reason}"
     )
-    typer.echo(f"{len(members)} devices: {said}")
+    typer.echo(f"{count_of(len(members))}: {said}")
     for line in _next_steps(rollout, tally, path):
         typer.echo(line)
 

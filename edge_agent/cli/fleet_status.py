@@ -216,4 +216,6 @@ def _print(rows: list[Row], group: str) -> None:
     print_table(("device", "group", "health", "seen", "models", "watts", "note"), lines)
     stragglers = sum(1 for row in rows if row.lags)
     typer.echo(", ".join(f"{count} × {what}" for what, count in versions.most_common()))
-    typer.echo(f"{len(rows)} devices, {sum(row.is_well for row in rows)} well, {stragglers} stragglers")
+    late = f"{stragglers} straggler{'' if stragglers == 1 else 's'}"
+    well = sum(row.is_well for row in rows)
+    typer.echo(f"{len(rows)} device{'' if len(rows) == 1 else 's'}, {well} well, {late}")

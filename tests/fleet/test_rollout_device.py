@@ -22,7 +22,7 @@ def test_a_real_device_takes_a_version_goes_back_and_refuses_an_unknown_one(
 ) -> None:
     done = fleet(tmp_path, "rollout", "tiny", "1.1.0", "--to", "default", "--soak", "0")
     assert done.code == 0, done.out + done.err
-    assert "1 devices: 1 updated" in done.out
+    assert "1 device: 1 updated" in done.out
     assert "edge-agent fleet channel default tiny 1.1.0" in done.out
     assert device.version_that_answers() == "1.1.0"
     (known,) = map(json.loads, fleet(tmp_path, "status", "--json").out.splitlines())

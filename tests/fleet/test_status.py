@@ -115,7 +115,7 @@ def test_the_table_names_the_straggler_and_that_it_was_asked(broker: Mosquitto) 
     assert "home 1.0.0 (asked)" in out
     assert "home 1.0.0, most have 1.2.0" in out
     assert "2 × home 1.2.0, 1 × home 1.0.0" in out
-    assert "3 devices, 2 well, 1 stragglers" in out
+    assert "3 devices, 2 well, 1 straggler" in out
 
 
 def test_nothing_that_a_device_says_moves_the_cursor(broker: Mosquitto) -> None:

@@ -91,6 +91,21 @@ def test_a_power_cut_while_it_is_watched_goes_on_watching_and_after_two_it_goes_
     assert device.version_that_answers() == "1.0.0"
 
 
+@pytest.mark.parametrize("state", ["downloading", "verifying", "trying", "switching"])
+def test_a_power_cut_in_any_state_leaves_one_that_answers_and_the_command_is_carried_out(
+    device: Device, state: str
+) -> None:
+    device.ask("model-update", "cut", name="tiny", version="1.1.0")
+    device.model(state=state)
+    device.daemon.stop(signal.SIGKILL)
+    device.probe.forget()
+    device.daemon.start()
+    assert device.version_that_answers() in ("1.0.0", "1.1.0")
+    assert device.end_of("model-update", "cut")["status"] == "successful"
+    assert device.version_that_answers() == "1.1.0"
+    assert device.model(state="kept")["installed_version"] == "1.1.0"
+
+
 @pytest.mark.parametrize("updates", [{"watch_seconds": 3.0}])
 def test_a_stop_while_it_is_watched_is_taken_up_and_the_command_ends_well(device: Device) -> None:
     device.ask("model-update", "u5", name="tiny", version="1.1.0")
