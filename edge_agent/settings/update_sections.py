@@ -32,6 +32,11 @@ class UpdatesSettings(Section):
         le=604_800,
         description="Seconds between two looks at the repository, a fifth more or less; 0: only on command.",
     )
+    install_by_itself: bool = Field(
+        default=True,
+        description="A look at the repository installs what the channel says; false: it only tells it, and "
+        "somebody installs it, such as with the button in Home Assistant.",
+    )
     deadline_seconds: float = Field(
         default=3600.0,
         ge=10,

@@ -134,7 +134,7 @@ def test_an_intent_becomes_its_action(
     ("answer", "reply"),
     [
         (_answer(None), "My best guess was: turn on."),
-        (_answer("HassTurnOn", confidence=0.94, area="kitchen"), "I am not sure"),
+        (_answer("HassTurnOn", confidence=0.87, area="kitchen"), "I am not sure"),
         (_answer("HassTurnOn"), "Which one do you mean?"),
         (_answer("HassTurnOn", name="attic fan"), "by the name of «attic fan»"),
         (_answer("HassTurnOn", area="{{ states }} \"'"), "by the name of «{{ states }} \"'»"),

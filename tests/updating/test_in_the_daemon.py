@@ -148,6 +148,15 @@ def test_a_device_that_polls_follows_its_channel_forth_and_back(device: Device) 
     assert device.version_that_answers() == "1.0.0"
 
 
+@pytest.mark.parametrize("updates", [{"poll_seconds": 1.0, "install_by_itself": False}])
+def test_a_device_that_only_tells_leaves_it_to_a_button(device: Device) -> None:
+    device.move_channel("1.1.0")
+    said = device.model(latest_version="1.1.0")
+    assert (said["installed_version"], said["state"]) == ("1.0.0", "kept")
+    device.probe.publish(f"{device.daemon.root}/request/model-update", {"name": "tiny"})
+    assert device.model(installed_version="1.1.0", state="kept")
+
+
 @pytest.mark.parametrize("updates", [{"shadow_sentences": 5, "shadow_agreement": 1.0}])
 def test_a_model_that_answers_live_sentences_otherwise_is_refused(device: Device) -> None:
     for _ in range(5):

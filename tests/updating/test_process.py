@@ -38,6 +38,7 @@ def order(limits: Limits = LIMITS) -> Order:
         version=None,
         clock_synced=True,
         is_poll=False,
+        only_tells=False,
         serving={"home": Version("1.0.0", "sha256:" + "0" * 64)},
         limits=limits,
         shadow={"home": SENTENCES},

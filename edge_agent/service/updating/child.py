@@ -55,7 +55,7 @@ def run(order: Order, say: Say) -> None:
     client.refresh()
     store = Store(Path(order.models), check_bundle)
     offers = list(_offers(order, client, say))
-    chosen = _chosen(order, store, offers)
+    chosen = None if order.only_tells else _chosen(order, store, offers)
     if chosen is None:
         say(Progress(done=""))
         return

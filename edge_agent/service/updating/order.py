@@ -61,6 +61,7 @@ class Order:
         version: what to install, or None for what the channel says.
         clock_synced: whether this machine's clock is synchronised.
         is_poll: nobody asked: only what is news of the channel is installed, and nothing that failed here.
+        only_tells: nothing is installed; what is to be had is told.
         serving: what the device serves now, from whatever folder.
         limits: of all this.
         shadow: latest sentences and their answers, by model.
@@ -75,6 +76,7 @@ class Order:
     version: str | None
     clock_synced: bool
     is_poll: bool
+    only_tells: bool
     serving: Mapping[str, Version]
     limits: Limits
     shadow: Mapping[str, tuple[ShadowSentence, ...]] = field(default_factory=dict, repr=False)

@@ -181,6 +181,7 @@ class Updater:
             version=version,
             clock_synced=self._host.clock_synced(),
             is_poll=not name,
+            only_tells=not name and not rules.install_by_itself,
             serving={each: Version(one.version, one.digest) for each, one in served.items()},
             limits=Limits(
                 deadline_seconds=rules.deadline_seconds,
