@@ -1,7 +1,7 @@
 """An SSH server as a layer of a container's root, with keys of this test session.
 
-Whoever has the client's key is let in as root, and as ``pi``, who may use sudo without a password, as the first
-user of a Raspberry Pi may.
+Whoever has the client's key is let in as root, and as ``pi``, who may use sudo without a password, as the
+first user of a Raspberry Pi may.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ USER = "pi"
 _ID = 1000
 _PACKAGES = ("openssh-server", "sudo")
 _ACCOUNTS = {
-    "passwd": f"sshd:x:109:65534::/run/sshd:/usr/sbin/nologin\n{USER}:x:{_ID}:{_ID}::/home/{USER}:/bin/bash\n",
+    "passwd": "sshd:x:109:65534::/run/sshd:/usr/sbin/nologin\n"
+    f"{USER}:x:{_ID}:{_ID}::/home/{USER}:/bin/bash\n",
     "shadow": f"sshd:*:19700::::::\n{USER}:*:19700:0:99999:7:::\n",
     "group": f"{USER}:x:{_ID}:\n",
 }

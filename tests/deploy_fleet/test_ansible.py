@@ -110,7 +110,12 @@ def test_a_good_model_reaches_all_in_stages_and_the_second_run_changes_nothing(
     assert played.code == 0, played.said
     assert fleet.serving() == ["1.1.0"] * 3
     assert fleet.site.ssh("pi-1", f"stat -c %U {STORE} {STORE}/.store").stdout == "edge-agent\n" * 2
-    again = fleet.play("the same again", "rollout.yml", edge_agent_bundle=str(release.good))
+    again = fleet.play(
+        "the same again, at once",
+        "rollout.yml",
+        edge_agent_bundle=str(release.good),
+        edge_agent_waves=["100%"],
+    )
     assert again.code == 0, again.said
     assert changed(again) == [0, 0, 0]
     assert fleet.leftovers() == ""
@@ -155,7 +160,8 @@ def test_from_a_signed_folder_a_device_takes_what_its_root_vouches_for(fleet: Fl
         "its root", "install.yml", edge_agent_root=str(signed.root), edge_agent_waves=["100%"]
     )
     assert rooted.code == 0, rooted.said
-    played = fleet.play("signed, in waves, 1 s of soak", "rollout.yml", edge_agent_soak_seconds=1, **wanted)
+    quick = {"edge_agent_soak_seconds": 1, "edge_agent_waves": [1, "100%"]}
+    played = fleet.play("signed, in waves of 1, 2, 1 s of soak", "rollout.yml", **quick, **wanted)
     assert played.code == 0, played.said
     assert fleet.serving() == ["1.2.0"] * 3
 
