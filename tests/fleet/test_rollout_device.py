@@ -33,5 +33,5 @@ def test_a_real_device_takes_a_version_goes_back_and_refuses_an_unknown_one(
     assert device.version_that_answers() == "1.0.0"
     refused = fleet(tmp_path, "rollout", "tiny", "9.9.9", "--to", "default")
     assert refused.code == 4
-    assert "failed: unknown_target: " in refused.out
+    assert "failed: unknown_target: " in refused.out, refused.out
     assert device.version_that_answers() == "1.0.0"
