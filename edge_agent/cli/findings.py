@@ -64,6 +64,7 @@ def all_findings(config: Path | None) -> Iterator[Finding]:
         findings_sensors,
         findings_service,
         findings_settings,
+        findings_updates,
     )
 
     look = Looker()
@@ -89,6 +90,7 @@ def all_findings(config: Path | None) -> Iterator[Finding]:
     if broker.is_well:
         yield from look("daemon", 4, lambda: broker.check_daemon(unit.is_active))
     yield from look("metrics", 3, lambda: findings_settings.check_metrics(settings.metrics))
+    yield from look("updates", 5, lambda: findings_updates.check_updates(settings))
     yield from look.long("models", MODELS_SECONDS, lambda: findings_models.check_models(settings))
 
 
