@@ -119,7 +119,11 @@ def commands_of(page: Path) -> Iterator[list[str]]:
 def test_every_command_and_option_that_is_named_exists(page: Path) -> None:
     for words in commands_of(page):
         command = typer.main.get_command(app)
-        while words and hasattr(command, "commands") and not words[0].startswith("-"):
+        while words and hasattr(command, "commands"):
+            if words[0] not in command.commands and hasattr(command, "default"):
+                words.insert(0, command.default)
+            if words[0].startswith("-"):
+                break
             assert words[0] in command.commands, f"edge-agent … {words[0]}"
             command = command.commands[words.pop(0)]
         options = {name for parameter in command.params for name in parameter.opts} | {"--help"}

@@ -2,7 +2,7 @@
 
 Each subcommand is a file beside this one. They import what they need when they are called, so that
 ``--help`` and completion answer at once. This file turns what they raise into PROTOCOL's exit codes:
-0 done, 1 not well, 2 usage or settings, 3 bundle refused, 5 broker unreachable, 70 a bug.
+0 done, 1 not well, 2 usage or settings, 3 bundle refused, 4 rollout halted, 5 broker unreachable, 70 a bug.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 the thing asked about is not well, 2 usage or settings, 3 bundle refused, "
-    "5 broker unreachable, 70 a bug.",
+    "4 a rollout halted, 5 broker unreachable, 70 a bug.",
 )
 _START, _DEVICE, _MODELS = "Start here", "This device", "Models"
 app.command("demo", rich_help_panel=_START)(demo.demo)
