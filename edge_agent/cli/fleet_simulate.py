@@ -132,7 +132,7 @@ def _run(plan: Plan, address: BrokerAddress, until: float, as_json: bool) -> Non
     if as_json:
         print_json({"event": "end", **_document(counts)})
     else:
-        typer.echo(_line(counts))
+        typer.echo(f"\r\x1b[K{_line(counts)}" if sys.stdout.isatty() else _line(counts))
         what = "nothing of them stays at the broker" if plan.clean else "the broker keeps what they retained"
         typer.echo(f"all said offline; {what}")
 

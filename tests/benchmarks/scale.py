@@ -250,12 +250,8 @@ def measure_fleet(
         empty = process.memory_info().rss
         flags = extra
         if tls:
-            config = folder / "tls.toml"
-            config.write_text(
-                f'[mqtt]\nhost = "{HOST}"\nport = {broker.tls_port}\ntls = true\n'
-                f'ca_file = "{authority.ca_file}"\n'
-            )
-            flags = (*extra, "--config", str(config), f"--broker=mqtts://{HOST}:{broker.tls_port}")
+            os.environ["SSL_CERT_FILE"] = str(authority.ca_file)
+            flags = (*extra, f"--broker=mqtts://{HOST}:{broker.tls_port}")
         fleet = SimulatedFleet(folder, broker.port, *flags, devices=devices, connect_rate=rate)
         cpu, begun = cpu_seconds(process), time.monotonic()
         with fleet:

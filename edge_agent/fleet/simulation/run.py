@@ -22,7 +22,7 @@ from edge_agent.update.slots import State
 
 _SHOW_SECONDS: Final = 1.0
 _LEAVE_SECONDS: Final = 120.0
-_CONNECT_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)

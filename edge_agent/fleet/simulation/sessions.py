@@ -21,6 +21,7 @@ from typing import Final
 from edge_agent.errors import BrokerError
 from edge_agent.fleet.simulation.session import Place, Session
 from edge_agent.fleet.simulation.turn import Turn, Wish
+from edge_agent.link.paho_client import error_in_words
 
 _OPENERS: Final = 16
 _LOOK_SECONDS: Final = 5.0
@@ -138,7 +139,7 @@ class Sessions:
         except BrokerError as error:
             fault = str(error)
         except (OSError, ValueError) as error:
-            fault = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            fault, _ = error_in_words(error)
         self._opened.append((session, fault))
         with suppress(OSError):
             self._wake_write.send(b"\0")
