@@ -43,6 +43,7 @@ class Daemon:
         self._program = program
         self.device = device
         self.root = f"edge-agent/{device}"
+        self.state = folder / "state"
         self._log = folder / "daemon.log"
         self._config = folder / "config.toml"
         self._environment = environment or {}
@@ -50,7 +51,7 @@ class Daemon:
         sections: dict[str, dict[str, Any]] = {
             "device": {
                 "id": device,
-                "state_directory": str(folder / "state"),
+                "state_directory": str(self.state),
                 "runtime_directory": str(folder / "runtime"),
             },
             "mqtt": {"host": "127.0.0.1", "port": port, "reconnect_max_seconds": 1, "will_delay_seconds": 0},
