@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "security.md"
 FOLDERS = ("tests/security", "tests/deploy")
-ELSEWHERE = ("tests/link", "tests/service", "tests/inference")
+ELSEWHERE = ("tests/link", "tests/service", "tests/inference", "tests/update", "tests/updating")
 
 
 def functions_of(*folders: str) -> dict[str, str]:
