@@ -20,7 +20,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # program:Debian packages that bring it, joined by +
-TEST_PROGRAMS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl strace:strace shellcheck:shellcheck cc:gcc+libc6-dev promtool:prometheus systemd-nspawn:systemd-container debootstrap:debootstrap systemd-analyze:systemd
+TEST_PROGRAMS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl strace:strace shellcheck:shellcheck cc:gcc+libc6-dev promtool:prometheus systemd-nspawn:systemd-container debootstrap:debootstrap systemd-analyze:systemd ip:iproute2 ssh:openssh-client
 
 .PHONY: help demo test test-pythons deb check chaos soak fuzz format install-models test-packages clean
 

@@ -64,7 +64,7 @@ def _repository(source: str) -> Finding:
 
 def _records(settings: Settings) -> Iterator[Finding]:
     """How the latest update of each model ended, where it did not end well."""
-    from edge_agent.service.updating.updates import store_folder
+    from edge_agent.service.updating.bundles import store_folder
     from edge_agent.update.record import Journal
     from edge_agent.update.slots import State
     from edge_agent.update.store import STORE

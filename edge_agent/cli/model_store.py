@@ -105,13 +105,16 @@ def rollback(
     [bold]Example[/]
       edge-agent model rollback home
     """
+    from edge_agent.service.updating.bundles import has_other
     from edge_agent.settings import load_settings
     from edge_agent.update.install import roll_back
     from edge_agent.update.record import NAME
 
     if not NAME.fullmatch(name):
         raise SettingsError("that is no name of a model", hint="edge-agent model list")
-    _tell(roll_back(open_store(load_settings(config)), name), True, as_json)
+    settings = load_settings(config)
+    may_leave = has_other(settings.models.directories, name)
+    _tell(roll_back(open_store(settings), name, allow_none=may_leave), True, as_json)
 
 
 def open_store(settings: Settings) -> Store:
@@ -120,12 +123,12 @@ def open_store(settings: Settings) -> Store:
     Raises:
         SettingsError: there is none; each of them is a bundle itself.
     """
-    from edge_agent.service.updating.bundles import check_bundle
+    from edge_agent.service.updating.bundles import check_bundle, store_folder
     from edge_agent.update.store import Store
 
-    for folder in settings.models.directories:
-        if not (folder / _MANIFEST).exists():
-            return Store(folder, check_bundle)
+    folder = store_folder(settings.models.directories)
+    if folder is not None:
+        return Store(folder, check_bundle)
     raise SettingsError("no folder for models", hint="set models.directories to a folder of bundles")
 
 

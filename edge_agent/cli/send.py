@@ -89,9 +89,13 @@ def _address(broker: str | None, settings: Settings) -> BrokerAddress:
 
 
 def _own_device(requester: Requester, settings: Settings, broker: str | None) -> str | None:
-    """This device where it is on its own broker, so that a neighbour does not answer in its place."""
-    if broker is None and settings.device.id in requester.devices():
-        return settings.device.id
+    """This device where it is on its own broker, so that a neighbour does not answer in its place.
+
+    By the shipped access list a device may not read its own ``status``: who speaks in its name means it.
+    """
+    own = settings.device.id
+    if broker is None and (settings.mqtt.username == own or own in requester.devices()):
+        return own
     return None
 
 

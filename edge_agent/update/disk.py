@@ -106,6 +106,22 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def make_for_owner(folder: Path) -> None:
+    """Makes a folder and those above it; what root makes is given to the owner of the nearest one there was.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    missing: list[Path] = []
+    nearest = folder
+    while not nearest.exists():
+        missing.append(nearest)
+        nearest = nearest.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        give_tree(path, nearest)
+
+
 def give_tree(folder: Path, like: Path) -> None:
     """Gives a folder and all in it to the owner of another one; does nothing unless root does it.
 

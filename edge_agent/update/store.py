@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import BundleError
-from edge_agent.update.disk import Disk, give_tree, locked
+from edge_agent.update.disk import Disk, give_tree, locked, make_for_owner
 from edge_agent.update.record import DIGEST, Journal
 from edge_agent.update.refusal import Reason, UpdateError
 
@@ -92,7 +92,7 @@ class Store:
             UpdateError: another process is at it, or the folder cannot be written.
         """
         try:
-            self.models.mkdir(parents=True, exist_ok=True)
+            make_for_owner(self.models)
             for folder in (self.folder, self._incoming, self.folder / "journal"):
                 self.disk.make_folder(folder)
             with locked(self.folder / "lock"):

@@ -83,3 +83,14 @@ def wanted_from(path: Path) -> Wanted:
 
 def _content(bundle: Bundle) -> Content:
     return Content(bundle.manifest.name, bundle.manifest.version, bundle.digest)
+
+
+def has_other(directories: tuple[Path, ...], name: str) -> bool:
+    """Whether a model of this name lies beside the store, and serves where the store has none."""
+    store = store_folder(directories)
+    return any((folder / name / MANIFEST).is_file() for folder in directories if folder != store)
+
+
+def store_folder(directories: tuple[Path, ...]) -> Path | None:
+    """The first of the settings' folders that can hold a store; None where each is a bundle itself."""
+    return next((folder for folder in directories if not (folder / MANIFEST).exists()), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -53,10 +53,9 @@ class Places:
     Attributes:
         store: of models; None where no folder of the settings can have one.
         state: trusted metadata, parts of downloads, the last known time.
-        others: folders of the settings besides that of the store: a model of the same name in one of them
-            serves when the store has none.
+        has_other: whether a model of a name lies beside the store, and serves where the store has none.
     """
 
     store: Store | None
     state: Path
-    others: tuple[Path, ...] = ()
+    has_other: Callable[[str], bool] = lambda _name: False

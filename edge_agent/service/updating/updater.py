@@ -128,8 +128,7 @@ class Updater:
         with self._in_turn(stopping) as store:
             if store is None:
                 return None
-            has_other = any((folder / name).is_dir() for folder in self._places.others)
-            record = roll_back(store, name, allow_none=has_other)
+            record = roll_back(store, name, allow_none=self._places.has_other(name))
             self.states.note(record)
             self._log.warning("update.rolled_back", name=name, reason=Reason.ASKED.value)
             return record if self._host.serve_anew(stopping) else None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ from edge_agent.service.commands.operation import Operation
 from edge_agent.service.figures import Figures
 from edge_agent.service.models import Catalogue, Served
 from edge_agent.service.sensing import Sensing
-from edge_agent.service.updating.bundles import MANIFEST, check_bundle
+from edge_agent.service.updating.bundles import check_bundle, has_other, store_folder
 from edge_agent.service.updating.deferral import Deferral, DeferralRules
 from edge_agent.service.updating.host import Places
 from edge_agent.service.updating.shadow import ShadowSentence, shadow_of
@@ -88,11 +89,15 @@ class Updates:
         self._threads: list[Thread] = []
         self._waiting: list[Event] = []
         self._lock = Lock()
-        folder = store_folder(settings.models.directories)
-        others = tuple(path for path in settings.models.directories if path != folder)
+        directories = settings.models.directories
+        folder = store_folder(directories)
         self._updater = Updater(
             self._rules,
-            Places(None if folder is None else Store(folder, check_bundle), state / FOLDER, others),
+            Places(
+                None if folder is None else Store(folder, check_bundle),
+                state / FOLDER,
+                partial(has_other, directories),
+            ),
             self,
             on_told=around.on_told,
         )
@@ -226,8 +231,3 @@ class Updates:
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         with suppress(RuntimeError):  # no thread can be had: the next look tries again
             thread.start()
-
-
-def store_folder(directories: tuple[Path, ...]) -> Path | None:
-    """The first of the settings' folders that can hold a store; None where each is a bundle itself."""
-    return next((folder for folder in directories if not (folder / MANIFEST).exists()), None)
