@@ -281,6 +281,7 @@ class Agent:
 
     def _react(self, event: int, now: float) -> None:
         if event == RELOADING:
+            self._updates.read_again()
             self._reload()
         elif event == _MODELS_CHANGED:
             self._reload()

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from edge_agent.service.updating.bundles import check_bundle, wanted_from
 from edge_agent.service.updating.watching import LEAST_ANSWERS
+from edge_agent.update.install import install
+from edge_agent.update.store import Store
 from tests.testbeds.waiting import eventually
 from tests.updating.conftest import Device
 
@@ -64,6 +67,18 @@ def test_a_rollback_goes_back_and_no_further_than_there_is(device: Device) -> No
     ended = device.end_of("model-rollback", "r2")
     assert ended["reason"].startswith("nothing_to_fall_back_to: ")
     assert device.version_that_answers() == "1.0.0"
+
+
+def test_what_the_command_line_installs_is_told_when_the_daemon_reads_its_models_again(
+    device: Device, versions: dict[str, Path]
+) -> None:
+    device.ask("model-update", "none", name="tiny", version="9.9.9")
+    assert device.model(state="failed")
+    store = Store(device.models, check_bundle)
+    install(store, wanted_from(versions["1.2.0"]), lambda _: None)
+    device.daemon.send(signal.SIGHUP)
+    said = device.model(installed_version="1.2.0", state="kept")
+    assert (said["latest_version"], said["reason"]) == ("1.2.0", None)
 
 
 def test_the_simple_form_asks_for_the_version_of_the_channel(device: Device) -> None:

@@ -56,6 +56,13 @@ def test_one_that_waits_is_in_progress_until_it_fails_or_begins() -> None:
     assert states.of("home") == Told(State.DOWNLOADING, True, "1.1.0")
 
 
+def test_what_serves_is_never_newer_than_what_is_to_be_had() -> None:
+    states = UpdateStates(lambda: None)
+    states.offer({"home": "1.0.5"})
+    states.note(Record("home", State.KEPT, NEW, (OLD,), NEW))
+    assert states.of("home") == Told(State.KEPT, False, "1.1.0")
+
+
 def test_a_poll_that_waits_is_told_of_no_model() -> None:
     states = UpdateStates(lambda: None)
     states.wait("", "waits: it is hot")

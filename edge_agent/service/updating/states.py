@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 
+from edge_agent.update.following import is_newer
 from edge_agent.update.slots import Record, State
 
 
@@ -55,6 +56,8 @@ class UpdateStates:
             latest = told.latest
             if record.state is State.DOWNLOADING and record.candidate is not None:
                 latest = record.candidate.version
+            elif latest is not None and record.serving is not None:
+                latest = record.serving.version if is_newer(record.serving.version, latest) else latest
             return Told(record.state, not record.is_at_rest, latest, None, reason)
 
         self._change(record.name, change)

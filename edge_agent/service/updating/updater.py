@@ -84,6 +84,12 @@ class Updater:
             self.states.note(record)
         return tuple(record.name for record in records if record.state is State.WATCHING)
 
+    def read_again(self) -> None:
+        """Tells what is written, where another process, such as the command line, has updated."""
+        if self._places.store is not None and not self.is_busy:
+            for record in self._places.store.journal.records():
+                self.states.note(record)
+
     @property
     def is_busy(self) -> bool:
         """Whether an update is under way."""

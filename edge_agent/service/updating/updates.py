@@ -170,6 +170,10 @@ class Updates:
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
 
+    def read_again(self) -> None:
+        """Somebody says that the models' folders have changed; perhaps it was an update by the command line."""
+        self._updater.read_again()
+
     def reloaded(self) -> None:
         """The main thread has read the models' folders, and the worker serves what it found."""
         with self._lock:
