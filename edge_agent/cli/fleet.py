@@ -133,6 +133,9 @@ def publish(
 ) -> None:
     """Check bundles, sign them and add them to the repository.
 
+    What is checked is that a bundle is whole; edge-agent model verify BUNDLE
+    asks it its golden sentences, as each device does.
+
     Devices do not install what is only published: a rollout or a channel says
     which version they should have. A version is for ever; another content
     under it is refused, and so is a lower version without --allow-older.
@@ -214,9 +217,10 @@ def channel(
 def _show_channels(found: list[Channel], as_json: bool) -> None:
     if as_json:
         print_json({channel.group: dict(channel.models) for channel in found})
-    elif found:
-        rows = [(c.group, name, version) for c in found for name, version in c.models.items()]
+    elif rows := [(c.group, name, version) for c in found for name, version in c.models.items()]:
         print_table(("group", "model", "version"), rows)
+    elif found:
+        typer.echo(f"no model is named for {', '.join(channel.group for channel in found)}")
     else:
         typer.echo("no such channel; edge-agent fleet channel GROUP NAME VERSION makes one")
 

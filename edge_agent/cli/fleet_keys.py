@@ -181,7 +181,10 @@ def _show(found: list[Expiry], due: list[Expiry], now: datetime, as_json: bool) 
     ]
     print_table(("role", "version", "expires", "left"), rows)
     if due:
-        typer.echo(f"soon: {', '.join(item.role for item in due)}; {_remedy(due)}")
+        late = [item.role for item in due if item.expires <= now]
+        near = [item.role for item in due if item.expires > now]
+        said = [f"{word}: {', '.join(roles)}" for word, roles in (("expired", late), ("soon", near)) if roles]
+        typer.echo("; ".join([*said, _remedy(due)]))
 
 
 def _left(item: Expiry, now: datetime, due: list[Expiry]) -> str:

@@ -102,9 +102,13 @@ def _first_line(path: Path) -> str:
     try:
         line = path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror})", hint="name a file whose first line is the secret"
+        ) from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: is no text") from error
+        raise SettingsError(
+            f"{path}: is no text", hint="name a file whose first line is the secret"
+        ) from error
     if not line:
         raise SettingsError(f"{path}: its first line is empty", hint="write the passphrase there")
     return line

@@ -73,16 +73,16 @@ def terms_of(
     Raises:
         SettingsError: one of them cannot be.
     """
-    from edge_agent.fleet.documents import plain_line
     from edge_agent.fleet.rollout import new_id
     from edge_agent.fleet.rollout_state import Terms
     from edge_agent.fleet.waves import Amount, parse_seconds, parse_waves
     from edge_agent.inference.manifest import is_name, is_version
+    from edge_agent.link.documents import LONGEST_NAME, plain_line
 
     if not is_name(model):
-        raise SettingsError(f"{plain_line(model, 64)!r} is no name of a model")
+        raise SettingsError(f"{plain_line(model, LONGEST_NAME)!r} is no name of a model")
     if not is_version(version):
-        raise SettingsError(f"{plain_line(version, 64)!r} is no version", hint="for example 1.2.0")
+        raise SettingsError(f"{plain_line(version, LONGEST_NAME)!r} is no version", hint="for example 1.2.0")
     waves, max_failures, soak, deadline = texts
     parse_waves(waves)
     now = time()
@@ -90,7 +90,7 @@ def terms_of(
         id=new_id(now),
         model=model,
         version=version,
-        group=plain_line(group, 64),
+        group=plain_line(group, LONGEST_NAME),
         broker=str(address),
         base_topic=settings.mqtt.base_topic,
         sizes=(),

@@ -43,7 +43,8 @@ def status(
 
     A straggler is offline, or serves an older version than most of its group.
     Watts are told every few seconds and not kept by the broker, so they need
-    [bold]--wait[/]. Exit code 0: all are online, up and up to date; 1: one is not.
+    [bold]--wait[/]. It keeps 10,000 devices and says how many it left out. Exit code
+    0: all are online, up and up to date; 1: one is not, or was left out.
 
     [bold]Examples[/]
       edge-agent fleet status --to kitchens
@@ -57,8 +58,8 @@ def status(
 
     listed = None if inventory is None else read_file(inventory)
     address, settings = broker_address(broker, config)
-    found = _collect(address, settings.mqtt.base_topic, wait, listed)
-    rows = with_stragglers([row for row in found if to == "all" or to in row.groups])
+    book = _collect(address, settings.mqtt.base_topic, wait, listed)
+    rows = with_stragglers([row for row in book.rows() if to == "all" or to in row.groups])
     rows = [_only(row, model) for row in rows] if model is not None else rows
     if as_csv:
         typer.echo(csv_of(rows), nl=False)
@@ -67,7 +68,9 @@ def status(
             print_json(as_document(row))
     else:
         _print(rows, to)
-    if not rows or not all(row.is_well for row in rows):
+    if book.left_out:
+        _print_left_out(book.left_out, as_json)
+    if not rows or book.left_out or not all(row.is_well for row in rows):
         raise typer.Exit(1)
 
 
@@ -81,13 +84,25 @@ def _only(row: Row, model: str) -> Row:
     )
 
 
+def _print_left_out(count: int, as_json: bool) -> None:
+    """Says that this is not the whole fleet; on stderr, since stdout may be a table for a spreadsheet."""
+    from edge_agent.cli.watch_state import MOST_COUNTED, MOST_DEVICES
+
+    if as_json:
+        print_json({"left_out": count, "most_devices": MOST_DEVICES})
+    many = f"at least {count:,}" if count >= MOST_COUNTED else f"{count:,}"
+    what = f"device{'' if count == 1 else 's'} of any group left out: at most {MOST_DEVICES:,} are kept"
+    typer.echo(f"edge-agent: warning: {many} {what}", err=True)
+    typer.echo("  hint: --inventory FILE, with fewer devices, keeps only those", err=True)
+
+
 def _collect(
     address: BrokerAddress, base: str, wait: float, listed: Mapping[str, frozenset[str]] | None
-) -> list[Row]:
+) -> _Book:
     """What the broker retains of each device, and what they say meanwhile."""
     from edge_agent.fleet.operator_link import OperatorLink
 
-    book = _Book(base)
+    book = _Book(base, listed)
     try:
         with OperatorLink.connect(address, [f"{base}/+/{part}" for part in _PARTS]) as link:
             for message in link.hear_retained():
@@ -99,36 +114,50 @@ def _collect(
     except BrokerError as error:
         hint = error.hint or f"is a broker running at {address}? name another by --broker mqtt://host:port"
         raise BrokerError(str(error), hint=hint) from error
-    return book.rows(listed)
+    return book
 
 
 class _Book:
-    """What was heard: pictures as ``watch`` has them, and the groups and updates besides."""
+    """What was heard: pictures as ``watch`` has them, and the groups and updates besides.
 
-    def __init__(self, base: str) -> None:
+    Args:
+        base: the base topic.
+        listed: devices of a file with their tags; of others nothing is kept. None: all devices.
+    """
+
+    def __init__(self, base: str, listed: Mapping[str, frozenset[str]] | None) -> None:
         from edge_agent.cli.watch_state import Devices
 
         self._base = base
+        self._listed = listed
         self._devices = Devices(base)
         self._groups: dict[str, str] = {}
         self._models: dict[str, dict[str, ModelWord]] = {}
         self._waiting: dict[str, dict[str, str]] = {}
 
+    @property
+    def left_out(self) -> int:
+        """Devices that were heard and are not kept, since they are too many."""
+        return len(self._devices.left_out)
+
     def hear(self, message: Incoming, *, retained: bool) -> None:
-        from edge_agent.fleet.documents import is_device_id, plain_line, read_command, read_group, read_model
+        from edge_agent.fleet.documents import is_device_id, read_command, read_group, read_model
         from edge_agent.link.commands import Status
+        from edge_agent.link.documents import LONGEST_NAME, plain_line
 
         device, *rest = message.topic[len(self._base) + 1 :].split("/")
-        if not is_device_id(device):
+        if not is_device_id(device) or (self._listed is not None and device not in self._listed):
             return
         self._devices.hear(message.topic, message.payload, retained=retained, now=time())
+        if device in self._devices.left_out:
+            return
         match rest:
             case ["info"]:
                 self._groups[device] = read_group(message.payload) or ""
             case ["model", name]:
                 word = read_model(message.payload)
                 if word is not None:
-                    self._models.setdefault(device, {})[plain_line(name, 64)] = word
+                    self._models.setdefault(device, {})[plain_line(name, LONGEST_NAME)] = word
             case ["cmd", _, command_id]:
                 command = read_command(message.payload)
                 is_waiting = command is not None and command.status is Status.INIT
@@ -137,17 +166,19 @@ class _Book:
                 if is_waiting and command is not None and command.model is not None:
                     waiting[command_id] = command.model
 
-    def rows(self, listed: Mapping[str, frozenset[str]] | None) -> list[Row]:
+    def rows(self) -> list[Row]:
+        """A row for each device; one of the file that nothing is known of has a row, too."""
         from edge_agent.fleet.status import Row
 
         pictures = {picture.device: picture for picture in self._devices.pictures()}
-        if listed is None:
+        if self._listed is None:
             return [self._row(one, self._groups.get(device, "")) for device, one in pictures.items()]
         return [
             self._row(pictures[device], " ".join(sorted(tags)))
             if device in pictures
             else Row(device, tuple(sorted(tags)))
-            for device, tags in listed.items()
+            for device, tags in self._listed.items()
+            if device not in self._devices.left_out
         ]
 
     def _row(self, picture: Picture, groups: str) -> Row:

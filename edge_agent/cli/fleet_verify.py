@@ -42,7 +42,10 @@ def verify(
         for finding in report.findings:
             typer.echo(f"{finding.subject}: {finding.problem}")
         well = f"root version {report.root}, {report.models} models, {report.channels} channels"
-        typer.echo(f"{len(report.findings)} refused; {well}" if report.findings else f"all is well: {well}")
+        if not report.findings:
+            typer.echo(f"all is well: {well}")
+        else:  # without a root nothing was counted
+            typer.echo(f"{len(report.findings)} refused; {well if report.root else 'nothing else was read'}")
     if report.findings:
         raise typer.Exit(BundleError.exit_code)
 

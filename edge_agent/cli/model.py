@@ -201,7 +201,9 @@ def judge(path: Path) -> Verdict:
             runtime, name, version = str(model.runtime), model.manifest.name, model.manifest.version
         return Verdict(name, version, path, True, golden, runtime, None)
     except (BundleError, RuntimeFailure) as error:
-        return Verdict(path.stem, version_of(path), path, False, None, None, str(error))
+        return Verdict(
+            path.name.removesuffix(".edgemodel"), version_of(path), path, False, None, None, str(error)
+        )
 
 
 _COLUMNS = ("sentences", "in scope", "intent accuracy", "accepted", "slot F1", "out of scope", "accepted ")

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edge_agent.cli.console import ConfigOption, JsonOption, print_json
-from edge_agent.errors import SettingsError
+from edge_agent.errors import BundleError, SettingsError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from edge_agent.settings import Settings
     from edge_agent.update.install import Outcome, Wanted
     from edge_agent.update.slots import Record
@@ -79,7 +81,6 @@ def install(
       edge-agent model install home --repository https://models.example.org
       edge-agent model install home@1.1.0 --repository /media/usb --root root.json
     """
-    from edge_agent.service.updating.bundles import wanted_from
     from edge_agent.settings import load_settings
 
     settings = load_settings(config)
@@ -89,7 +90,7 @@ def install(
     if is_path and repository is not None:
         raise SettingsError("--repository goes with a model's name", hint="name it as NAME[@VERSION]")
     if is_path:
-        outcome = _install(settings, store, wanted_from(path))
+        outcome = _install(settings, store, _from_file(path))
     else:
         outcome = _from_repository(settings, store, target, repository, root, channel)
     _tell(outcome.record, outcome.is_new, as_json)
@@ -132,6 +133,18 @@ def open_store(settings: Settings) -> Store:
     raise SettingsError("no folder for models", hint="set models.directories to a folder of bundles")
 
 
+def _from_file(path: Path) -> Wanted:
+    from edge_agent.service.updating.bundles import wanted_from
+    from edge_agent.update.refusal import Reason, UpdateError
+
+    try:
+        return wanted_from(path)
+    except UpdateError:
+        raise
+    except BundleError as error:  # called as the daemon calls it
+        raise UpdateError(Reason.BUNDLE, str(error), hint=error.hint) from error
+
+
 def _install(settings: Settings, store: Store, wanted: Wanted) -> Outcome:
     from edge_agent.service.updating.proof import ProofLimits, prove
     from edge_agent.update.install import install as install_wanted
@@ -161,7 +174,7 @@ def _from_repository(
             f"{target} is no bundle here", hint="name a file or folder, or where it comes from: --repository"
         )
     name, _, version = target.partition("@")
-    client = _repository(settings, source, root or PINNED_ROOT)
+    client, now, clock = _repository(settings, source, root or PINNED_ROOT)
     try:
         client.refresh()
         offer: Offer = client.offered(name, version or None, channel)
@@ -171,6 +184,11 @@ def _from_repository(
     except UpdateError as error:
         if error.reason not in (Reason.UNREACHABLE, Reason.SLOW):  # those are resumed
             client.clear()
+        if error.reason is Reason.EXPIRED:
+            error.hint = (
+                f"here it is {now:%Y-%m-%d}; if so, the operator signs anew: edge-agent fleet refresh; "
+                f"if not, mend the clock and remove {clock}"
+            )
         raise
     finally:
         client.give_to_owner()
@@ -178,7 +196,8 @@ def _from_repository(
     return outcome
 
 
-def _repository(settings: Settings, source: str, root: Path) -> Repository:
+def _repository(settings: Settings, source: str, root: Path) -> tuple[Repository, datetime, Path]:
+    """The repository, the time that it is judged by, and the file that holds that time."""
     from edge_agent.service.machine import kernel_clock_synced
     from edge_agent.service.places import find_places
     from edge_agent.update.known_time import read_clocks, take_reference
@@ -194,8 +213,9 @@ def _repository(settings: Settings, source: str, root: Path) -> Repository:
         ) from error
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        reference = take_reference(folder / "clock.json", read_clocks(kernel_clock_synced()))
-        return Repository(source, pinned, folder, reference.time)
+        clock = folder / "clock.json"
+        now = take_reference(clock, read_clocks(kernel_clock_synced())).time
+        return Repository(source, pinned, folder, now), now, clock
     except OSError as error:
         raise SettingsError(
             f"{folder} cannot be written: {error.strerror}",

@@ -11,23 +11,22 @@ from enum import IntEnum
 from typing import Any
 
 from edge_agent.cli.watch_documents import (
-    LARGEST_PAYLOAD_BYTES,
-    LONGEST_NAME,
     MOST_MODELS,
     Health,
     Info,
     ModelPicture,
     Power,
-    plain_line,
     read_health,
     read_info,
-    read_object,
     read_power,
     read_update,
 )
+from edge_agent.link.documents import LARGEST_BYTES, LONGEST_NAME, plain_line, read_object
 from edge_agent.link.expiry import rfc3339
 
 MOST_DEVICES = 10_000
+MOST_COUNTED = 1_000_000
+"""Of those beyond only the ids are kept, to tell how many they are."""
 _FUTURE_SECONDS = 60.0
 
 
@@ -120,11 +119,11 @@ class Devices:
         base: the base topic.
 
     Attributes:
-        ignored: devices beyond :data:`MOST_DEVICES` were heard and are not kept.
+        left_out: ids of devices beyond :data:`MOST_DEVICES`; at most :data:`MOST_COUNTED` of them.
     """
 
     def __init__(self, base: str) -> None:
-        self.ignored = False
+        self.left_out: set[str] = set()
         self._base = base
         self._known: dict[str, _Known] = {}
         self._pictures: dict[str, Picture] = {}
@@ -134,6 +133,11 @@ class Devices:
 
     def __contains__(self, device: object) -> bool:
         return device in self._known
+
+    @property
+    def ignored(self) -> bool:
+        """Whether devices beyond :data:`MOST_DEVICES` were heard, which are not kept."""
+        return bool(self.left_out)
 
     def hear(self, topic: str, payload: bytes, *, retained: bool, now: float) -> str | None:
         """Takes a message.
@@ -153,9 +157,10 @@ class Devices:
         device = plain_line(levels[0], LONGEST_NAME)
         before = self._known.get(device)
         if before is None and len(self._known) >= MOST_DEVICES:
-            self.ignored = True
+            if payload and len(self.left_out) < MOST_COUNTED:
+                self.left_out.add(device)
             return None
-        after = _hear(before or _Known(), levels[1:], payload[: LARGEST_PAYLOAD_BYTES + 1])
+        after = _hear(before or _Known(), levels[1:], payload[: LARGEST_BYTES + 1])
         if after is None:
             return None
         if after.is_empty:

@@ -1,7 +1,6 @@
-"""What devices say of themselves (PROTOCOL §1), as an operator reads it, whatever else is published. Pure.
+"""What devices say of themselves (PROTOCOL §1), as an operator reads it. Pure.
 
-A field of another kind is unknown, a payload that is no object says nothing, and text is one short line
-that cannot move a terminal's cursor.
+How a field is read, and what is unknown, is :mod:`edge_agent.link.documents`'.
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from edge_agent.link.commands import MAX_STATE_BYTES, Status
-from edge_agent.link.envelope import decode_json
-from edge_agent.link.expiry import parse_rfc3339
+from edge_agent.link.commands import Status
+from edge_agent.link.documents import name_in, number_in, part_in, read_object, text_in, time_in
 
-LONGEST_TEXT: Final = 200
 _DEVICE: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
-_LONGEST_NAME: Final = 64
 _WAITS: Final = "waits: "
 """How a device's reason begins while it waits (``edge_agent.service.updating.deferral``)."""
 
@@ -74,11 +70,11 @@ def read_model(payload: bytes) -> ModelWord | None:
     if not document:
         return None
     return ModelWord(
-        installed=_text(document, "installed_version", _LONGEST_NAME),
-        latest=_text(document, "latest_version", _LONGEST_NAME),
-        state=_text(document, "state", _LONGEST_NAME),
-        percentage=_percentage(document.get("update_percentage")),
-        reason=_text(document, "reason"),
+        installed=name_in(document, "installed_version"),
+        latest=name_in(document, "latest_version"),
+        state=name_in(document, "state"),
+        percentage=_percentage(document),
+        reason=text_in(document, "reason"),
         updating=document.get("in_progress") is True,
     )
 
@@ -90,47 +86,19 @@ def read_command(payload: bytes) -> CommandWord | None:
         status = Status(document.get("status"))
     except ValueError:
         return None
-    return CommandWord(status, _text(document, "reason"), _text(document, "name", _LONGEST_NAME))
+    return CommandWord(status, text_in(document, "reason"), name_in(document, "name"))
 
 
 def read_group(payload: bytes) -> str | None:
     """The device's group, as ``updates.channel`` of its settings in ``info``."""
-    settings = read_object(payload).get("settings")
-    updates = settings.get("updates") if isinstance(settings, dict) else None
-    return _text(updates, "channel", _LONGEST_NAME) if isinstance(updates, dict) else None
+    return name_in(part_in(part_in(read_object(payload), "settings"), "updates"), "channel")
 
 
 def read_time(payload: bytes) -> float | None:
     """When ``health`` was written, seconds since the epoch."""
-    value = read_object(payload).get("time")
-    try:
-        return parse_rfc3339(value) if isinstance(value, str) else None
-    except (ValueError, OverflowError):
-        return None
+    return time_in(read_object(payload))
 
 
-def read_object(payload: bytes) -> Mapping[str, Any]:
-    """The payload's object; an empty one where it is none, or far too large."""
-    if len(payload) > MAX_STATE_BYTES:
-        return {}
-    try:
-        document = decode_json(payload.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def plain_line(text: str, longest: int = LONGEST_TEXT) -> str:
-    """One line that a terminal prints as it stands: no control characters, no change of direction."""
-    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[:longest])
-    return plain if len(text) <= longest else plain[:-1] + "…"
-
-
-def _percentage(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value <= 100 else None
-
-
-def _text(document: Mapping[str, Any], key: str, longest: int = LONGEST_TEXT) -> str | None:
-    value = document.get(key)
-    return plain_line(value, longest) if isinstance(value, str) and value else None
+def _percentage(document: Mapping[str, Any]) -> float | None:
+    value = number_in(document, "update_percentage")
+    return value if value is not None and 0 <= value <= 100 else None

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_agent.errors import BrokerError, SettingsError
-from edge_agent.fleet.documents import is_device_id, plain_line, read_group, read_time
+from edge_agent.fleet.documents import is_device_id, read_group, read_time
 from edge_agent.fleet.operator_link import OperatorLink
 from edge_agent.link.address import BrokerAddress
+from edge_agent.link.documents import LONGEST_NAME, plain_line
 
 ALL: Final = "all"
 _LARGEST_BYTES: Final = 64_000_000
@@ -61,7 +62,7 @@ class Inventory:
         if not chosen:
             tags = sorted({tag for found in self.devices.values() for tag in found.tags})
             named = f"groups here: {', '.join([*tags[:8], ALL])}" if self.devices else "no device was found"
-            raise SettingsError(f"no device is in the group {plain_line(group, 64)}", hint=named)
+            raise SettingsError(f"no device is in the group {plain_line(group, LONGEST_NAME)}", hint=named)
         return chosen
 
 
@@ -128,7 +129,7 @@ def read_file(path: Path) -> dict[str, frozenset[str]]:
     for where, device, tags in pairs:
         if not is_device_id(device):
             raise SettingsError(
-                f"{path}: {where}: {plain_line(device, 64)!r} is no device's id",
+                f"{path}: {where}: {plain_line(device, LONGEST_NAME)!r} is no device's id",
                 hint="letters, digits, - and _, up to 64",
             )
         found.setdefault(device, set()).update(tags)

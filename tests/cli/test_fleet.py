@@ -94,6 +94,22 @@ def test_expire_soon_has_an_exit_code_for_a_timer(office: Office) -> None:
     assert {row["role"] for row in rows if row["soon"]} == {"snapshot", "timestamp"}
 
 
+def test_a_group_that_nothing_is_named_for_any_more_is_told_in_words(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    office = Office(tmp_path)
+    office.well("init", "repository")
+    office.well("publish", tiny_folder, "--group", "kitchens")
+    assert office.well("channel", "kitchens", "tiny", "--remove") == "no model is named for kitchens\n"
+
+
+def test_from_a_root_that_signed_nothing_here_verify_counts_nothing(office: Office, tmp_path: Path) -> None:
+    Office(tmp_path).well("init", "repository")
+    done = office.fleet("verify", "repository", "--root", tmp_path / "repository-keys" / "root.json")
+    assert done.code == 3
+    assert "root version 0" not in done.out
+
+
 def test_a_repository_that_was_altered_is_exit_code_3_with_the_file(office: Office, tmp_path: Path) -> None:
     subprocess.run(["cp", "-a", f"{office.folder}/.", tmp_path], check=True, timeout=30)
     (model,) = tmp_path.rglob("*.edgemodel")

@@ -59,9 +59,10 @@ def test_verify_names_the_golden_sentence_that_comes_out_wrong(tiny_folder: Path
 
 
 def test_verify_goes_on_after_a_model_that_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "bad").mkdir()
-    done = edge_agent("model", "verify", tmp_path / "bad", tiny_folder)
+    (tmp_path / "bad-1.2.0").mkdir()
+    done = edge_agent("model", "verify", tmp_path / "bad-1.2.0", tiny_folder)
     assert done.code == 3
+    assert "bad-1.2.0: " in done.err
     assert "bundle.json" in done.err
     assert "tiny 1.0.0 is well" in done.out
 

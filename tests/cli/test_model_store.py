@@ -122,6 +122,7 @@ def test_hostile_zips_are_refused_and_change_nothing(
     for kind in ("bomb", "traversal", "link", "extraneous", "truncated"):
         done = machine.run("install", _hostile(tmp_path, kind, zips["1.1.0"]))
         assert (kind, done.code, done.out) == (kind, 3, "")
+        assert done.err.startswith("edge-agent: bad_bundle: ")
         assert_one_line_and_hint(done)
     assert machine.version() == "1.0.0"
     store = machine.models / ".store"
@@ -235,3 +236,15 @@ def test_what_the_settings_ask_of_a_model_holds_for_a_file_as_well(
     assert "too_slow_here: the model takes" in done.err
     assert_one_line_and_hint(done)
     assert machine.version() == "1.0.0"
+
+
+def test_where_metadata_expired_it_says_which_day_it_takes_it_to_be(machine: Machine, tmp_path: Path) -> None:
+    old = TufRepository(tmp_path / "old", now=datetime(2020, 1, 1, tzinfo=timezone.utc))
+    old.publish()
+    (tmp_path / "root.json").write_bytes(old.pinned)
+    done = machine.run("install", "tiny", "--repository", old.folder, "--root", tmp_path / "root.json")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("edge-agent: expired: ")
+    assert "here it is 20" in done.err
+    assert str(machine.state / "under-test" / "update" / "clock.json") in done.err
+    assert_one_line_and_hint(done)

@@ -211,6 +211,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         tell(devices, "status", b"online", device=f"pi{number}")
     assert len(devices) == 3
     assert devices.ignored
+    assert devices.left_out == {f"pi{number}" for number in range(3, 10)}
     many = {f"m{number}": {"version": "1"} for number in range(1000)}
     tell(devices, "health", {"reasons": ["r"] * 1000, "models": many}, device="pi0")
     tell(devices, "info", {"models": many}, device="pi0")

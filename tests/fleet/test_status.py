@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,36 @@ def test_a_file_gives_the_groups_and_json_and_csv_say_the_same(broker: Mosquitto
     assert documents["a"]["models"]["home"]["version"] == "1.2.0"
     _, table = status(broker, "--inventory", listed, "--to", "blue", "--csv")
     assert {one["device"] for one in csv.DictReader(io.StringIO(table))} == {"a", "ghost"}
+
+
+KEEPS_TWO = (
+    "from edge_agent.cli import watch_state; watch_state.MOST_DEVICES = 2\n"
+    "from edge_agent.cli.main import main; main()"
+)
+
+
+def test_devices_beyond_the_bound_are_counted_and_never_silently_dropped(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    def shown(*arguments: str | Path) -> tuple[list[str], str]:
+        program = (sys.executable, "-c", KEEPS_TWO)
+        done = edge_agent("fleet", "status", *arguments, "--broker", broker.url, program=program)
+        assert done.code == 1
+        return done.out.splitlines(), done.err
+
+    for form in ((), ("--csv",), ("--json",)):
+        lines, said = shown(*form)
+        assert said.startswith("edge-agent: warning: 2 devices of any group left out: at most 2 are kept\n")
+    *devices, last = map(json.loads, lines)
+    assert len(devices) == 2
+    assert last == {"left_out": 2, "most_devices": 2}
+
+    listed = tmp_path / "two.csv"
+    listed.write_text("device,tags\nc,halls\nghost,halls\n")
+    lines, said = shown("--inventory", listed, "--json")
+    assert said == ""
+    assert {one["device"]: one["status"] for one in map(json.loads, lines)} == {"c": "online", "ghost": None}
+    listed.write_text("device,tags\na,halls\nb,halls\nc,halls\n")
+    *devices, last = map(json.loads, shown("--inventory", listed, "--json")[0])
+    assert [one["status"] for one in devices] == ["online", "online"]
+    assert last["left_out"] == 1
