@@ -1,7 +1,8 @@
 """The operator's one connection to the broker: hears topics, publishes retained commands, comes back.
 
-It is a listener that also knows when the broker has told what it retains, and publishes. What was not confirmed
-when the link broke is forgotten; whoever published it finds in the topics whether the broker has it.
+It is a listener that also publishes, and knows when the broker has told what it retains. What was not
+confirmed when the link broke is forgotten; whoever published it finds in the topics whether the broker has
+it.
 """
 
 from __future__ import annotations
