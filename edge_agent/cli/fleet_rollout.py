@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,15 +22,12 @@ from edge_agent.cli.fleet_order import (
     print_plan,
     terms_of,
 )
-from edge_agent.errors import BrokerError, SettingsError
+from edge_agent.cli.fleet_rollout_drive import drive, late_results
+from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.fleet.rollout import Driver
     from edge_agent.fleet.rollout_state import Rollout
     from edge_agent.fleet.state_file import StateFile
-    from edge_agent.link.address import BrokerAddress
-
-EXIT_HALTED = 4
 
 FileArgument = Annotated[
     Path | None,
@@ -132,7 +128,7 @@ def start(
         file.write(rollout)
         if not as_json:
             print_head(rollout, found, file)
-        _drive(rollout, file, address, as_json)
+        drive(rollout, file, address, as_json)
 
 
 @app.command("resume")
@@ -152,12 +148,8 @@ def resume(
     """
     from edge_agent.fleet.rollout import resumed
 
-    state = _state(file)
-    with state.driving():
-        rollout = resumed(state.read(), without_proof=without_proof)
-        address = known_address(rollout, broker, config)
-        state.write(rollout)
-        _drive(rollout, state, address, as_json)
+    change = partial(resumed, without_proof=without_proof)
+    _go_on(_state(file), change, broker, config, as_json)
 
 
 @app.command("pause")
@@ -172,8 +164,7 @@ def pause(file: FileArgument = None) -> None:
             rollout = paused(state.read())
             state.write(rollout)
     except DrivenError:
-        state.ask("pause")
-        typer.echo(f"process {state.driver()} was told to pause")
+        _ask(state, "pause")
         return
     typer.echo(f"{rollout.phase.value.replace('_', ' ')}; nobody drives it")
 
@@ -192,14 +183,9 @@ def halt(
 
     state = _state(file)
     try:
-        with state.driving():
-            rollout = halted(state.read())
-            address = known_address(rollout, broker, config)
-            state.write(rollout)
-            _drive(rollout, state, address, as_json)
+        _go_on(state, halted, broker, config, as_json)
     except DrivenError:
-        state.ask("halt")
-        typer.echo(f"process {state.driver()} was told to halt")
+        _ask(state, "halt")
 
 
 @app.command("rollback")
@@ -220,12 +206,8 @@ def rollback(
     """
     from edge_agent.fleet.rollout import sent_back
 
-    state = _state(file)
-    with state.driving():
-        rollout = sent_back(state.read(), None if not wave else tuple(number - 1 for number in wave))
-        address = known_address(rollout, broker, config)
-        state.write(rollout)
-        _drive(rollout, state, address, as_json)
+    change = partial(sent_back, waves=None if not wave else tuple(number - 1 for number in wave))
+    _go_on(_state(file), change, broker, config, as_json)
 
 
 @app.command("show")
@@ -244,7 +226,7 @@ def show(
     rollout = state.read()
     try:
         with state.driving():
-            rollout = _late_results(state, broker, config)
+            rollout = late_results(state, broker, config)
     except DrivenError:
         if not as_json:
             typer.echo(f"process {state.driver()} drives it now")
@@ -254,82 +236,29 @@ def show(
         print_rollout(rollout, state.path)
 
 
-def _late_results(state: StateFile, broker: str | None, config: Path | None) -> Rollout:
-    from edge_agent.fleet.rollout import FINAL, Driver, Quiet
-
-    rollout = state.read()
-    if rollout.phase not in FINAL or not any(one.has_command for one in rollout.members.values()):
-        return rollout
-    try:
-        address = known_address(rollout, broker, config)
-        return Driver(rollout, state, address, Quiet(), only_look=True).run()
-    except (BrokerError, SettingsError) as error:
-        typer.echo(f"edge-agent: late results are not read: {error}", err=True)
-        return rollout
-
-
-def _drive(rollout: Rollout, file: StateFile, address: BrokerAddress, as_json: bool) -> None:
-    """Runs it, prints how it ended, and leaves with the code that says so.
+def _go_on(
+    state: StateFile,
+    change: Callable[[Rollout], Rollout],
+    broker: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Changes a rollout, writes that down, and drives it.
 
     Raises:
-        BrokerError: the broker cannot be reached; the state is as it was.
-        typer.Exit: it did not simply complete.
+        DrivenError: another process drives it.
     """
-    from edge_agent.cli.fleet_rollout_view import as_document, observer, print_rollout
-    from edge_agent.fleet.rollout import Driver
-
-    watcher, shown = observer(as_json)
-    driver = Driver(rollout, file, address, watcher)
-    try:
-        with shown, _pausing(driver) as caught:
-            rollout = driver.run()
-    except BrokerError as error:
-        hint = error.hint or f"then: edge-agent fleet rollout resume {file.path}"
-        raise BrokerError(str(error), hint=hint) from error
-    if as_json:
-        document = as_document(rollout)
-        print_json({"kind": "end", **{k: v for k, v in document.items() if k != "devices"}})
-    else:
-        print_rollout(rollout, file.path)
-    code = 128 + caught[0] if caught else _exit_code(rollout)
-    if code:
-        raise typer.Exit(code)
+    with state.driving():
+        rollout = change(state.read())
+        address = known_address(rollout, broker, config)
+        state.write(rollout)
+        drive(rollout, state, address, as_json)
 
 
-def _exit_code(rollout: Rollout) -> int:
-    from edge_agent.fleet.rollout_state import ROLLBACK, Phase, Standing
-
-    if rollout.phase is Phase.ROLLED_BACK:
-        waves, members = rollout.back_waves, rollout.members.values()
-        told = [one for one in members if one.operation == ROLLBACK]
-        kept = [
-            one for one in members if one.standing is Standing.UPDATED and one.wave in (waves or (one.wave,))
-        ]
-        return 0 if not kept and all(one.standing is Standing.RETURNED for one in told) else 1
-    return {Phase.COMPLETE: 0, Phase.HALTED: EXIT_HALTED}.get(rollout.phase, 1)
-
-
-@contextmanager
-def _pausing(driver: Driver) -> Iterator[list[int]]:
-    """The first signal pauses, a second Ctrl-C leaves at once: the state is written before each action.
-
-    Yields:
-        The signals that came.
-    """
-    caught: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        caught.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        driver.stop()
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield caught
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+def _ask(state: StateFile, wish: str) -> None:
+    """Tells the process that drives the rollout what the user wants."""
+    state.ask(wish)
+    typer.echo(f"process {state.driver()} was told to {wish}")
 
 
 def _state(path: Path | None) -> StateFile:
