@@ -124,7 +124,7 @@ class Fetcher(FetcherInterface):  # type: ignore[misc, unused-ignore]
                 file.seek(0, os.SEEK_END)
                 left = self._patience.attempts if file.tell() > before else left - 1
                 if left <= 0 or not url.startswith("http"):
-                    raise DownloadError(f"{url}: {type(error).__name__}") from error
+                    raise DownloadError(f"{url}: {_in_words(error)}") from error
 
     def _continue(self, url: str, file: IO[bytes], most: int) -> None:
         begun, got = self._clock(), 0
@@ -157,7 +157,7 @@ class Fetcher(FetcherInterface):  # type: ignore[misc, unused-ignore]
                 "GET", url, headers=headers, timeout=timeout, preload_content=False, retries=_REDIRECTS
             )
         except urllib3.exceptions.MaxRetryError as error:
-            if isinstance(error.reason, urllib3.exceptions.TimeoutError):
+            if isinstance(error.reason, urllib3.exceptions.ReadTimeoutError):  # a refused one is no slow one
                 raise SlowRetrievalError(f"{url}: no answer") from error
             raise
         if response.status == 416:  # the part is all there is, or false
@@ -172,6 +172,16 @@ class Fetcher(FetcherInterface):  # type: ignore[misc, unused-ignore]
 
 
 _REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=3)
+
+
+def _in_words(error: BaseException) -> str:
+    """What the system said, such as ``Connection refused``, where an exception of urllib3 wraps it."""
+    if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+        error = error.reason
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause.strerror) if isinstance(cause, OSError) else type(error).__name__
 
 
 def _stream(response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:

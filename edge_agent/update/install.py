@@ -141,7 +141,9 @@ def roll_back(
         older = record.fallback
         if older is None and not (allow_none and record.serving):
             raise UpdateError(
-                Reason.NOTHING_OLDER, f"there is no older version of {name} here", hint="install one"
+                Reason.NOTHING_OLDER,
+                f"there is no older version of {name} here",
+                hint="edge-agent model list shows what is here",
             )
         if older is not None and not store.holds(older.digest):
             raise UpdateError(Reason.BUNDLE, f"{name} {older.version} is damaged", hint="install it again")

@@ -150,7 +150,8 @@ class Repository:
             if allowed is None or version not in (None, allowed):
                 raise UpdateError(
                     Reason.NOT_FOR_CHANNEL,
-                    f"channel {group or DEFAULT_CHANNEL} has {name} {allowed or 'not at all'}",
+                    f"channel {group or DEFAULT_CHANNEL} "
+                    + (f"has {name} {allowed}" if allowed else f"names no version of {name}"),
                 )
             version = allowed
         return self.find(name, version)
@@ -233,7 +234,7 @@ def _refusals() -> Iterator[None]:
 
 _HINTS: Final = {
     Reason.EXPIRED: "publish fresh metadata; where the device's clock is wrong, mend that first",
-    Reason.UNREACHABLE: "look at the address and the network",
+    Reason.UNREACHABLE: "look at the address and the network, or whether the folder is mounted",
 }
 
 

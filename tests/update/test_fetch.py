@@ -189,8 +189,9 @@ def test_a_refusal_of_the_server_is_told_with_its_number(server: Server, tmp_pat
 
 
 def test_nobody_at_the_address_is_a_failed_download(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError):
+    with pytest.raises(DownloadError, match="Connection refused") as caught:
         _get(_fetcher(tmp_path), "http://127.0.0.1:1/targets/x")
+    assert not isinstance(caught.value, SlowRetrievalError)
 
 
 def test_a_redirection_is_followed_a_few_times_only(server: Server, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.fleet.publishing import publish, set_channel
-from tests.fleet.workplace import Workplace
+from edge_agent.fleet.repository.publishing import publish, set_channel
+from tests.fleet.repository.workplace import Workplace
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.daemon import Daemon
 from tests.testbeds.probe import Probe

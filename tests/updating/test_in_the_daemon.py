@@ -163,6 +163,18 @@ def test_a_device_that_polls_follows_its_channel_forth_and_back(device: Device) 
     assert device.version_that_answers() == "1.0.0"
 
 
+@pytest.mark.parametrize("updates", [{"poll_seconds": 3.0}])
+def test_a_command_is_newer_than_a_channel_that_moved_shortly_before(device: Device) -> None:
+    device.move_channel("1.1.0")
+    device.ask("model-update", "newer", name="tiny", version="1.2.0")
+    assert device.end_of("model-update", "newer")["status"] == "successful"
+    device.daemon.wait_for_event("update.looks", within_seconds=30)
+    device.move_channel("1.2.0")  # a change, so that it looks once more, and is still where it was
+    device.daemon.wait_for_event("update.looks", count=2, within_seconds=60)
+    said = [heard.json["installed_version"] for heard in device.probe.on(f"{device.daemon.root}/model/tiny")]
+    assert said[-1] == "1.2.0"
+
+
 @pytest.mark.parametrize("updates", [{"poll_seconds": 1.0, "install_by_itself": False}])
 def test_a_device_that_only_tells_leaves_it_to_a_button(device: Device) -> None:
     device.move_channel("1.1.0")

@@ -59,9 +59,9 @@ def run(order: Order, say: Say) -> None:
     if chosen is None:
         say(Progress(done=""))
         return
+    word = _word(order, client, chosen)  # before anything is turned: a server may be slow
     outcome = _install(order, store, client, chosen, say)
-    if order.version is None:
-        _Followed(order).note(chosen)
+    _Followed(order).note(chosen.content.name, word)
     say(Progress(done=chosen.content.name, is_new=outcome.is_new))
 
 
@@ -76,6 +76,20 @@ def _repository(order: Order) -> Repository:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     reference = take_reference(folder / "clock.json", read_clocks(order.clock_synced))
     return Repository(order.repository, pinned, folder, reference.time)
+
+
+def _word(order: Order, client: Repository, chosen: Offer) -> str | None:
+    """What the channel says of the model that was installed; None where it says nothing.
+
+    A command is the operator's newest word. What the channel said when it came counts as followed, or the
+    next poll would take a device back to a channel that had moved shortly before.
+    """
+    if order.version is None:
+        return chosen.content.version
+    try:
+        return client.channel(order.channel).get(chosen.content.name)
+    except UpdateError:
+        return None
 
 
 def _offers(order: Order, client: Repository, say: Say) -> Iterator[Offer]:
@@ -168,8 +182,10 @@ class _Followed:
     def version(self, name: str) -> str | None:
         return self._versions.get(name)
 
-    def note(self, offer: Offer) -> None:
-        self._versions[offer.content.name] = offer.content.version
+    def note(self, name: str, version: str | None) -> None:
+        if version is None:
+            return
+        self._versions[name] = version
         write_atomic(self._path, json.dumps(self._versions).encode())
 
 

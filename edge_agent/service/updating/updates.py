@@ -171,7 +171,7 @@ class Updates:
             thread.join(_JOIN_SECONDS)
 
     def read_again(self) -> None:
-        """Somebody says that the models' folders have changed; perhaps it was an update by the command line."""
+        """The models' folders have changed, it is said; perhaps by an update on the command line."""
         self._updater.read_again()
 
     def reloaded(self) -> None:
