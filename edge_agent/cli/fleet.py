@@ -25,8 +25,8 @@ from edge_agent.cli.fleet_options import (
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.fleet.creating import Plan
-    from edge_agent.fleet.layout import Channel
+    from edge_agent.fleet.repository.creating import Plan
+    from edge_agent.fleet.repository.layout import Channel
 
 app = typer.Typer(help="Publish signed models for many devices.", no_args_is_help=True)
 _THRESHOLD = "How many {} keys must sign."
@@ -68,8 +68,8 @@ def init(
       edge-agent fleet init repository --signer root=hsm:2 --passphrase-file p
     """
     ring = key_ring(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file, confirm=True))
-    from edge_agent.fleet.creating import Plan, RolePlan, create
-    from edge_agent.fleet.stored import PINNED
+    from edge_agent.fleet.repository.creating import Plan, RolePlan, create
+    from edge_agent.fleet.repository.stored import PINNED
 
     elsewhere = _by_role(signer or [])
     plan = Plan(
@@ -145,7 +145,7 @@ def publish(
       edge-agent fleet publish home-1.2.0.edgemodel --group canary
     """
     with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
-        from edge_agent.fleet.publishing import publish as publish_bundles
+        from edge_agent.fleet.repository.publishing import publish as publish_bundles
 
         added = publish_bundles(
             opened, bundles, groups=group or (), signed_by=signed_by, allow_older=allow_older
@@ -199,7 +199,7 @@ def channel(
             hint="edge-agent fleet channel --help",
         )
     with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
-        from edge_agent.fleet.publishing import channels, set_channel
+        from edge_agent.fleet.repository.publishing import channels, set_channel
 
         if group is not None and name is not None:
             set_channel(

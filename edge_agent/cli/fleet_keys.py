@@ -21,7 +21,7 @@ from edge_agent.cli.fleet_options import (
 )
 
 if TYPE_CHECKING:
-    from edge_agent.fleet.expiring import Expiry
+    from edge_agent.fleet.repository.expiring import Expiry
 
 _NOT_WELL = 1
 
@@ -54,7 +54,7 @@ def rotate(
       edge-agent fleet rotate root --key 53decd3d --keys keys --keys /media/stick
     """
     with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
-        from edge_agent.fleet.rotating import rotate as rotate_key
+        from edge_agent.fleet.repository.rotating import rotate as rotate_key
 
         done = rotate_key(opened, role, old=key, signer=signer)
     if as_json:
@@ -92,8 +92,8 @@ def delegate(
       edge-agent fleet delegate acme --paths 'models/acme-*' --keys acme --keys keys
     """
     with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
-        from edge_agent.fleet.creating import RolePlan
-        from edge_agent.fleet.rotating import delegate as delegate_paths
+        from edge_agent.fleet.repository.creating import RolePlan
+        from edge_agent.fleet.repository.rotating import delegate as delegate_paths
 
         plan = RolePlan(count, threshold, days, (signer,) if signer else ())
         made = delegate_paths(opened, name, paths, plan)
@@ -126,8 +126,8 @@ def refresh(
       edge-agent fleet refresh --role targets --role root
     """
     with opened_repository(repository, keys, Passphrase(passphrase_file, passphrase_env, pin_file)) as opened:
-        from edge_agent.fleet.expiring import expiries
-        from edge_agent.fleet.rotating import refresh as sign_anew
+        from edge_agent.fleet.repository.expiring import expiries
+        from edge_agent.fleet.repository.rotating import refresh as sign_anew
 
         sign_anew(opened, role or ())
         found = expiries(opened)
@@ -151,8 +151,8 @@ def expire_soon(
       edge-agent fleet expire-soon --within 14d
     """
     with opened_repository(repository, keys, Passphrase(None, None)) as opened:
-        from edge_agent.fleet.expiring import expiries, soon
-        from edge_agent.fleet.layout import parse_duration
+        from edge_agent.fleet.repository.expiring import expiries, soon
+        from edge_agent.fleet.repository.layout import parse_duration
 
         limit: timedelta | None = parse_duration(within) if within is not None else None
         found, now = expiries(opened), opened.now()

@@ -16,8 +16,8 @@ from edge_agent.cli.console import needs_extra
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.fleet.keys import KeyRing
-    from edge_agent.fleet.repository import ModelRepository
+    from edge_agent.fleet.repository.keys import KeyRing
+    from edge_agent.fleet.repository.model_repository import ModelRepository
 
 _KEYS_SUFFIX = "-keys"
 _PASSPHRASE = "passphrase of"
@@ -124,7 +124,7 @@ def _from_environment(name: str) -> str:
 def key_ring(repository: Path, folders: list[Path] | None, secrets: Callable[[str], str]) -> KeyRing:
     """The keys of a command; what others may read of them is told on stderr."""
     with needs_extra("fleet"):
-        from edge_agent.fleet.keys import KeyRing
+        from edge_agent.fleet.repository.keys import KeyRing
 
     beside = repository.resolve()
     ring = KeyRing(folders or [beside.with_name(beside.name + _KEYS_SUFFIX)], secrets)
@@ -149,7 +149,7 @@ def opened_repository(
         BundleError: it is not what its keys signed.
     """
     ring = key_ring(repository, folders, secrets)
-    from edge_agent.fleet.repository import opened
+    from edge_agent.fleet.repository.model_repository import opened
 
     with opened(repository, ring) as found:
         yield found

@@ -13,9 +13,9 @@ from edge_agent.cli.console import print_json
 from edge_agent.errors import BrokerError, SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.fleet.inventory import Found, Inventory
-    from edge_agent.fleet.rollout_state import Rollout, Terms
-    from edge_agent.fleet.state_file import StateFile
+    from edge_agent.fleet.rollout.inventory import Found, Inventory
+    from edge_agent.fleet.rollout.rollout_state import Rollout, Terms
+    from edge_agent.fleet.rollout.state_file import StateFile
     from edge_agent.link.address import BrokerAddress
     from edge_agent.settings import Settings
 
@@ -73,9 +73,9 @@ def terms_of(
     Raises:
         SettingsError: one of them cannot be.
     """
-    from edge_agent.fleet.rollout import new_id
-    from edge_agent.fleet.rollout_state import Terms
-    from edge_agent.fleet.waves import Amount, parse_seconds, parse_waves
+    from edge_agent.fleet.rollout.driver import new_id
+    from edge_agent.fleet.rollout.rollout_state import Terms
+    from edge_agent.fleet.rollout.waves import Amount, parse_seconds, parse_waves
     from edge_agent.inference.manifest import is_name, is_version
     from edge_agent.link.documents import LONGEST_NAME, plain_line
 
@@ -108,7 +108,7 @@ def inventory_of(path: Path | None, address: BrokerAddress, base: str) -> Invent
         SettingsError: the file is no inventory.
         BrokerError: the broker cannot be reached.
     """
-    from edge_agent.fleet.inventory import discover, merge, read_file
+    from edge_agent.fleet.rollout.inventory import discover, merge, read_file
 
     listed = None if path is None else read_file(path)
     try:
@@ -121,8 +121,8 @@ def inventory_of(path: Path | None, address: BrokerAddress, base: str) -> Invent
 
 def begun(terms: Terms, chosen: dict[str, Found], waves: str) -> Rollout:
     """A rollout to these devices, those that are off last."""
-    from edge_agent.fleet.rollout_state import begin
-    from edge_agent.fleet.waves import in_order, parse_waves, sizes
+    from edge_agent.fleet.rollout.rollout_state import begin
+    from edge_agent.fleet.rollout.waves import in_order, parse_waves, sizes
 
     absent = [device for device, found in chosen.items() if found.online is not True]
     seen = {device: found.seen_at for device, found in chosen.items() if found.seen_at is not None}

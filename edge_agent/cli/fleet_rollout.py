@@ -26,8 +26,8 @@ from edge_agent.cli.fleet_rollout_drive import drive, late_results
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.fleet.rollout_state import Rollout
-    from edge_agent.fleet.state_file import StateFile
+    from edge_agent.fleet.rollout.rollout_state import Rollout
+    from edge_agent.fleet.rollout.state_file import StateFile
 
 FileArgument = Annotated[
     Path | None,
@@ -109,7 +109,7 @@ def start(
         raise SettingsError(
             "a rollout takes MODEL VERSION --to GROUP", hint="edge-agent fleet rollout start --help"
         )
-    from edge_agent.fleet.state_file import StateFile
+    from edge_agent.fleet.rollout.state_file import StateFile
 
     address, settings = broker_address(broker, config)
     terms = terms_of(model, version, to, (waves, max_failures, soak, deadline), address, settings)
@@ -146,7 +146,7 @@ def resume(
 
     No device is told twice. One that is complete reads late results.
     """
-    from edge_agent.fleet.rollout import resumed
+    from edge_agent.fleet.rollout.driver import resumed
 
     change = partial(resumed, without_proof=without_proof)
     _go_on(_state(file), change, broker, config, as_json)
@@ -155,8 +155,8 @@ def resume(
 @app.command("pause")
 def pause(file: FileArgument = None) -> None:
     """Tell no further devices. Those that were told may still take it; `halt` takes it back."""
-    from edge_agent.fleet.rollout import paused
-    from edge_agent.fleet.state_file import DrivenError
+    from edge_agent.fleet.rollout.driver import paused
+    from edge_agent.fleet.rollout.state_file import DrivenError
 
     state = _state(file)
     try:
@@ -178,8 +178,8 @@ def halt(
     config: ConfigOption = None,
 ) -> None:
     """End a rollout: take back the commands of devices that have not begun, wait for those that have."""
-    from edge_agent.fleet.rollout import halted
-    from edge_agent.fleet.state_file import DrivenError
+    from edge_agent.fleet.rollout.driver import halted
+    from edge_agent.fleet.rollout.state_file import DrivenError
 
     state = _state(file)
     try:
@@ -204,7 +204,7 @@ def rollback(
 
     What has not begun is taken back as by `halt`.
     """
-    from edge_agent.fleet.rollout import sent_back
+    from edge_agent.fleet.rollout.driver import sent_back
 
     change = partial(sent_back, waves=None if not wave else tuple(number - 1 for number in wave))
     _go_on(_state(file), change, broker, config, as_json)
@@ -220,7 +220,7 @@ def show(
 ) -> None:
     """Show where a rollout is. Of one that has ended, late results are read from the broker first."""
     from edge_agent.cli.fleet_rollout_view import as_document, print_rollout
-    from edge_agent.fleet.state_file import DrivenError
+    from edge_agent.fleet.rollout.state_file import DrivenError
 
     state = _state(file)
     rollout = state.read()
@@ -267,7 +267,7 @@ def _state(path: Path | None) -> StateFile:
     Raises:
         SettingsError: it is none of a rollout, or there is not exactly one here.
     """
-    from edge_agent.fleet.state_file import StateFile
+    from edge_agent.fleet.rollout.state_file import StateFile
 
     if path is not None:
         state = StateFile(path)

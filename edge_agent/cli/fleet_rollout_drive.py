@@ -15,9 +15,9 @@ from edge_agent.cli.fleet_order import known_address
 from edge_agent.errors import BrokerError, SettingsError
 
 if TYPE_CHECKING:
-    from edge_agent.fleet.rollout import Driver
-    from edge_agent.fleet.rollout_state import Rollout
-    from edge_agent.fleet.state_file import StateFile
+    from edge_agent.fleet.rollout.driver import Driver
+    from edge_agent.fleet.rollout.rollout_state import Rollout
+    from edge_agent.fleet.rollout.state_file import StateFile
     from edge_agent.link.address import BrokerAddress
 
 EXIT_HALTED = 4
@@ -31,7 +31,7 @@ def drive(rollout: Rollout, file: StateFile, address: BrokerAddress, as_json: bo
         typer.Exit: it did not simply complete.
     """
     from edge_agent.cli.fleet_rollout_view import as_document, observer, print_rollout
-    from edge_agent.fleet.rollout import Driver
+    from edge_agent.fleet.rollout.driver import Driver
 
     watcher, shown = observer(as_json)
     driver = Driver(rollout, file, address, watcher)
@@ -52,7 +52,7 @@ def drive(rollout: Rollout, file: StateFile, address: BrokerAddress, as_json: bo
 
 
 def _exit_code(rollout: Rollout) -> int:
-    from edge_agent.fleet.rollout_state import ROLLBACK, Phase, Standing
+    from edge_agent.fleet.rollout.rollout_state import ROLLBACK, Phase, Standing
 
     if rollout.phase is Phase.ROLLED_BACK:
         waves, members = rollout.back_waves, rollout.members.values()
@@ -89,7 +89,7 @@ def _pausing(driver: Driver) -> Iterator[list[int]]:
 
 def late_results(state: StateFile, broker: str | None, config: Path | None) -> Rollout:
     """The rollout with what its devices have said since it ended; as it was, where the broker is away."""
-    from edge_agent.fleet.rollout import FINAL, Driver, Quiet
+    from edge_agent.fleet.rollout.driver import FINAL, Driver, Quiet
 
     rollout = state.read()
     if rollout.phase not in FINAL or not any(one.has_command for one in rollout.members.values()):

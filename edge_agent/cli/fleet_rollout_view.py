@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from edge_agent.cli.console import print_json, print_table
-from edge_agent.fleet.rollout import Event, Observer
-from edge_agent.fleet.rollout_state import Member, Phase, Rollout, Standing, Tally
+from edge_agent.fleet.rollout.driver import Event, Observer
+from edge_agent.fleet.rollout.rollout_state import Member, Phase, Rollout, Standing, Tally
 from edge_agent.inference.manifest import is_name
 from edge_agent.link.expiry import rfc3339
 

@@ -86,10 +86,10 @@ def simulate(
       edge-agent fleet simulate --devices 1000 --bad 10% --off 5%
       edge-agent fleet rollout home 1.1.0 --to default --soak 5s
     """
+    from edge_agent.fleet.rollout.waves import parse_seconds
     from edge_agent.fleet.simulation.faults import Faults, parse_share
     from edge_agent.fleet.simulation.run import Plan
     from edge_agent.fleet.simulation.turn import Rhythm
-    from edge_agent.fleet.waves import parse_seconds
     from edge_agent.settings import load_settings, public_settings
 
     settings = load_settings(config)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edge_agent.cli.watch_state import Picture
-    from edge_agent.fleet.documents import ModelWord
-    from edge_agent.fleet.status import Row
+    from edge_agent.fleet.rollout.documents import ModelWord
+    from edge_agent.fleet.rollout.status import Row
     from edge_agent.link.address import BrokerAddress
     from edge_agent.link.protocol import Incoming
 
@@ -52,9 +52,9 @@ def status(
     """
     if as_csv and as_json:
         raise SettingsError("--csv and --json exclude each other")
-    from edge_agent.fleet.inventory import read_file
-    from edge_agent.fleet.status import as_csv as csv_of
-    from edge_agent.fleet.status import as_document, with_stragglers
+    from edge_agent.fleet.rollout.inventory import read_file
+    from edge_agent.fleet.rollout.status import as_csv as csv_of
+    from edge_agent.fleet.rollout.status import as_document, with_stragglers
 
     listed = None if inventory is None else read_file(inventory)
     address, settings = broker_address(broker, config)
@@ -100,7 +100,7 @@ def _collect(
     address: BrokerAddress, base: str, wait: float, listed: Mapping[str, frozenset[str]] | None
 ) -> _Book:
     """What the broker retains of each device, and what they say meanwhile."""
-    from edge_agent.fleet.operator_link import OperatorLink
+    from edge_agent.fleet.rollout.operator_link import OperatorLink
 
     book = _Book(base, listed)
     try:
@@ -141,7 +141,7 @@ class _Book:
         return len(self._devices.left_out)
 
     def hear(self, message: Incoming, *, retained: bool) -> None:
-        from edge_agent.fleet.documents import is_device_id, read_command, read_group, read_model
+        from edge_agent.fleet.rollout.documents import is_device_id, read_command, read_group, read_model
         from edge_agent.link.commands import Status
         from edge_agent.link.documents import LONGEST_NAME, plain_line
 
@@ -168,7 +168,7 @@ class _Book:
 
     def rows(self) -> list[Row]:
         """A row for each device; one of the file that nothing is known of has a row, too."""
-        from edge_agent.fleet.status import Row
+        from edge_agent.fleet.rollout.status import Row
 
         pictures = {picture.device: picture for picture in self._devices.pictures()}
         if self._listed is None:
@@ -182,8 +182,8 @@ class _Book:
         ]
 
     def _row(self, picture: Picture, groups: str) -> Row:
-        from edge_agent.fleet.documents import ModelWord
-        from edge_agent.fleet.status import Row
+        from edge_agent.fleet.rollout.documents import ModelWord
+        from edge_agent.fleet.rollout.status import Row
 
         words = self._models.get(picture.device, {})
         models = {name: words.get(name) or ModelWord(model.version) for name, model in picture.models.items()}
@@ -217,7 +217,7 @@ def _strain(picture: Picture) -> list[str]:
 def _print(rows: list[Row], group: str) -> None:
     from collections import Counter
 
-    from edge_agent.fleet.status import update_words
+    from edge_agent.fleet.rollout.status import update_words
 
     if not rows:
         typer.echo(f"no device is known in {group}")

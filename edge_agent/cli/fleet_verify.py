@@ -33,7 +33,7 @@ def verify(
       edge-agent fleet verify https://models.example.org --root root.json
     """
     with needs_extra("fleet"):
-        from edge_agent.fleet.verifying import verify as walk
+        from edge_agent.fleet.repository.verifying import verify as walk
 
     report = walk(place, _pinned(place, root))
     if as_json:

@@ -25,13 +25,13 @@ from typing import Any
 
 import psutil
 
-from edge_agent.fleet.rollout_state import parse
+from edge_agent.fleet.rollout.rollout_state import parse
 from edge_agent.link.address import BrokerAddress
 from edge_agent.link.connection import Connection
 from edge_agent.link.protocol import Accepted, ConnectOptions, Incoming
 from edge_agent.update.poll import ask
 from tests.benchmarks.wire_meter import Meter, Wire
-from tests.fleet.simulated import SimulatedFleet
+from tests.fleet.simulation.simulated import SimulatedFleet
 from tests.testbeds.broker import HOST, Mosquitto
 from tests.testbeds.certificates import Authority
 from tests.testbeds.daemon import Daemon

@@ -25,9 +25,9 @@ from typing import Any
 
 import psutil
 
-from edge_agent.fleet.publishing import publish
+from edge_agent.fleet.repository.publishing import publish
 from tests.benchmarks.swap_cost import memory_mb
-from tests.fleet.workplace import Workplace
+from tests.fleet.repository.workplace import Workplace
 from tests.testbeds.broker import Mosquitto
 from tests.testbeds.daemon import Daemon
 from tests.testbeds.probe import Probe

@@ -13,7 +13,7 @@ from edge_agent.update.record import Journal
 from edge_agent.update.refusal import Reason
 from edge_agent.update.slots import Record, Version
 from edge_agent.update.slots import State as Update
-from tests.fleet.workplace import Workplace
+from tests.fleet.repository.workplace import Workplace
 
 
 def told(findings: Iterable[Finding]) -> dict[str, tuple[State, str]]:

@@ -15,7 +15,7 @@ import pytest
 import edge_agent as package
 from edge_agent.inference.bundle import pack, read_bundle
 from tests.cli.command import Done, assert_one_line_and_hint, edge_agent
-from tests.fleet.workplace import Workplace
+from tests.fleet.repository.workplace import Workplace
 from tests.tiny_bundle import build_tiny_bundle
 from tests.update.toy import tree
 from tests.update.tuf_repository import TufRepository

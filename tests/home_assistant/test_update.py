@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.fleet.publishing import publish, set_channel
-from tests.fleet.workplace import Workplace
+from edge_agent.fleet.repository.publishing import publish, set_channel
+from tests.fleet.repository.workplace import Workplace
 from tests.home_assistant.conftest import ACL, PERSON, ROOT
 from tests.home_assistant.core import HomeAssistant, need_home_assistant
 from tests.testbeds.broker import Mosquitto
