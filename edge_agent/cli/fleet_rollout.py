@@ -123,7 +123,7 @@ def start(
         if file.path.exists():
             raise SettingsError(
                 f"{file.path} is there already",
-                hint=f"edge-agent fleet rollout show {file.path}; resume goes on, --state names another file",
+                hint=f"fleet rollout show {file.path}; one that is paused: resume; anew: --state FILE",
             )
         file.write(rollout)
         if not as_json:
@@ -275,6 +275,6 @@ def _state(path: Path | None) -> StateFile:
         return state
     found = sorted(Path().glob("rollout-*.json"))
     if len(found) != 1:
-        which = f"{len(found)} of them are here" if found else "none is here"
+        which = f"here are {', '.join(each.name for each in found[:5])}" if found else "none is here"
         raise SettingsError(f"which rollout? {which}", hint="name its file, such as rollout-home-1.2.0.json")
     return StateFile(found[0])

@@ -39,7 +39,7 @@ def drive(rollout: Rollout, file: StateFile, address: BrokerAddress, as_json: bo
         with shown, _pausing(driver) as caught:
             rollout = driver.run()
     except BrokerError as error:
-        hint = error.hint or f"then: edge-agent fleet rollout resume {file.path}"
+        hint = error.hint or f"is a broker running there? then: edge-agent fleet rollout resume {file.path}"
         raise BrokerError(str(error), hint=hint) from error
     if as_json:
         document = as_document(rollout)

@@ -18,7 +18,8 @@ from edge_agent.errors import BrokerError
 from edge_agent.link.address import BrokerAddress
 from edge_agent.link.connection import Connection
 from edge_agent.link.envelope import encode_json
-from edge_agent.link.protocol import MQTT_3_1_1, MQTT_5, Accepted, ConnectOptions, Incoming
+from edge_agent.link.mailbox import Mailbox
+from edge_agent.link.protocol import MQTT_3_1_1, MQTT_5, ConnectOptions
 from edge_agent.link.topics import Topics
 from edge_agent.link.wire import pack_publish
 
@@ -240,50 +241,20 @@ class Requester:
             self._devices.pop(device, None)
 
 
-class _Mailbox:
-    """Keeps what the connection tells until somebody looks."""
+class _Mailbox(Mailbox):
+    """Knows when the broker has said yes or no, and which requests it refused."""
 
     def __init__(self) -> None:
-        self.accepted: Accepted | None = None
-        self.fault: str | None = None
-        self.may_be_protocol = False
-        self.subscribed = 0
+        super().__init__()
         self.faults: dict[object, str] = {}
-        self.connection: Connection | None = None
-        self._messages: list[Incoming] = []
 
     @property
     def is_decided(self) -> bool:
         return self.accepted is not None or self.fault is not None
 
-    def take(self) -> list[Incoming]:
-        taken, self._messages = self._messages, []
-        return taken
-
-    def on_accepted(self, accepted: Accepted) -> None:
-        self.accepted = accepted
-
-    def on_refused(self, reason: str, wrong_protocol: bool) -> None:
-        self.fault, self.may_be_protocol = reason, wrong_protocol
-
-    def on_subscribed(self, fault: str | None) -> None:
-        self.subscribed += 1
-        self.fault = fault
-
-    def on_message(self, message: Incoming) -> None:
-        self._messages.append(message)
-        if message.qos and self.connection is not None:
-            self.connection.acknowledge(message.mid)
-
     def on_confirmed(self, token: object, fault: str | None) -> None:
         if fault is not None:
             self.faults[token] = fault
-
-    def on_lost(self, reason: str) -> None:
-        if not self.is_decided:
-            self.may_be_protocol = True
-        if self.fault is None:
-            self.fault = reason
 
 
 def _open(address: BrokerAddress, protocol: int, timeout: float) -> tuple[Connection, _Mailbox]:

@@ -225,7 +225,8 @@ class ModelRepository(Repository):
                 raise SettingsError(
                     f"{role} needs the signatures of {result.threshold} of its keys, here are "
                     f"{len(result.signed)}; missing: {', '.join(_short(result.unsigned)) or 'none known'}",
-                    hint="name every folder that holds its keys: --keys may be given more than once",
+                    hint="name every folder that holds its keys: --keys may be given more than once; "
+                    f"of a lost one: edge-agent fleet rotate {role}",
                 )
 
     def _verifies_under_old_root(self) -> bool:

@@ -248,7 +248,9 @@ def parse(content: bytes) -> Rollout:
         phase = Phase(document.pop("phase"))
         return Rollout(terms=terms, phase=phase, members=members, back_waves=waves, **document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SettingsError("this is no state of a rollout") from error
+        raise SettingsError(
+            "this is no state of a rollout", hint="name the file that `fleet rollout` wrote"
+        ) from error
 
 
 _NESTED: Final = frozenset({"terms", "members"})

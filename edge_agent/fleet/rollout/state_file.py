@@ -85,7 +85,10 @@ class StateFile:
         try:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise SettingsError(f"{self._lock}: cannot be written ({error.strerror})") from error
+            raise SettingsError(
+                f"{self._lock}: cannot be written ({error.strerror})",
+                hint="name a file in a folder that you may write by --state FILE",
+            ) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,7 +121,9 @@ class StateFile:
         try:
             write_atomic(self._wish, wish.encode())
         except OSError as error:
-            raise SettingsError(f"{self._wish}: cannot be written ({error.strerror})") from error
+            raise SettingsError(
+                f"{self._wish}: cannot be written ({error.strerror})", hint="run it as whoever drives it"
+            ) from error
 
     def take_wish(self) -> str | None:
         """What was asked, once."""
