@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -104,11 +104,13 @@ def conclude(store: Store, name: str, reason: Reason | None = None, detail: str 
     """Ends the watching of a model: it is kept, or, with a reason, rolled back.
 
     Raises:
-        UpdateError: another process is at the store, or the disk failed.
-        ValueError: the model is not being watched.
+        UpdateError: another process is at the store, or the disk failed; it is watched still.
     """
     with store.opened():
-        record = step(record_of(store, name), Event.PROVED if reason is None else Event.FAIL, reason, detail)
+        record = record_of(store, name)
+        if record.state is not State.WATCHING:  # somebody has decided meanwhile, by the command line
+            return record
+        record = step(record, Event.PROVED if reason is None else Event.FAIL, reason, detail)
         store.journal.write(record)
         follow(store, record)
         return record
@@ -166,6 +168,18 @@ def give_up(store: Store, name: str, reason: Reason, detail: str) -> Record:
             store.journal.write(record)
             follow(store, record)
         return record
+
+
+def put_off(store: Store, name: str) -> None:
+    """The daemon ends in good order while a model is watched: the next start is not to count that as a cut.
+
+    Raises:
+        UpdateError: another process is at the store, or the disk failed.
+    """
+    with store.opened():
+        record = store.journal.read(name)
+        if record is not None and record.state is State.WATCHING and record.cuts >= 0:
+            store.journal.write(replace(record, cuts=record.cuts - 1))
 
 
 class _Run:

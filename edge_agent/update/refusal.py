@@ -70,6 +70,8 @@ _OF_THIS_MACHINE = frozenset(
     }
 )
 
+_MOST_CHARACTERS = 2000
+
 
 class UpdateError(BundleError):
     """An update that was refused (exit code 3) or that this machine could not do now (exit code 1).
@@ -81,7 +83,9 @@ class UpdateError(BundleError):
     """
 
     def __init__(self, reason: Reason, message: str, *, hint: str | None = None) -> None:
-        super().__init__(f"{reason.value}: {message}", hint=hint)
+        # A bundle's text may hold halves of surrogate pairs, which neither MQTT nor a file can carry.
+        words = message[:_MOST_CHARACTERS].encode("utf-8", "replace").decode()
+        super().__init__(f"{reason.value}: {words}", hint=hint)
         self.reason = reason
         self.exit_code = 1 if self.is_of_this_machine else 3
 

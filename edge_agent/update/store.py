@@ -94,6 +94,7 @@ class Store:
         try:
             make_for_owner(self.models)
             for folder in (self.folder, self._incoming, self.folder / "journal"):
+                _refuse_link(folder)
                 self.disk.make_folder(folder)
             with locked(self.folder / "lock"):
                 self._clear_incoming()
@@ -107,7 +108,8 @@ class Store:
             ) from error
         finally:
             with suppress(OSError):
-                self._give_to_owner()
+                if not self.folder.is_symlink():
+                    self._give_to_owner()
 
     def path(self, digest: str) -> Path:
         """Where a version lies, or would.
@@ -273,6 +275,16 @@ class Store:
     def _give_to_owner(self) -> None:
         """What root made belongs to the owner of the folder, or the daemon could not change it."""
         give_tree(self.folder, self.models)
+
+
+def _refuse_link(path: Path) -> None:
+    """Root would empty, or give away, whatever the owner of the models' folder makes it point to.
+
+    Raises:
+        OSError: it is a symbolic link.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "is a link, and must be a folder", str(path))
 
 
 def folder_bytes(folder: Path) -> int:

@@ -31,7 +31,7 @@ from edge_agent.update.install import Outcome, Wanted, install
 from edge_agent.update.known_time import read_clocks, take_reference
 from edge_agent.update.refusal import Reason, UpdateError
 from edge_agent.update.slots import Version
-from edge_agent.update.store import Budget, Store
+from edge_agent.update.store import Budget, Content, Store
 from edge_agent.update.trust import Offer, Repository
 from edge_agent.update.upkeep import record_of
 
@@ -61,7 +61,8 @@ def run(order: Order, say: Say) -> None:
         return
     word = _word(order, client, chosen)  # before anything is turned: a server may be slow
     outcome = _install(order, store, client, chosen, say)
-    _Followed(order).note(chosen.content.name, word)
+    with suppress(OSError):  # the link is turned: from here on it is for the daemon to watch, not to fail
+        _Followed(order).note(chosen.content.name, word)
     say(Progress(done=chosen.content.name, is_new=outcome.is_new))
 
 
@@ -114,12 +115,20 @@ def _chosen(order: Order, store: Store, offers: list[Offer]) -> Offer | None:
         for offer in offers:
             content = offer.content
             version = Version(content.version, content.digest)
-            if order.serving.get(content.name) == version:  # in the store, or in a folder beside it
+            if content.name in order.passed_over:
+                continue
+            if order.serving.get(content.name) == version and _is_sound(store, content):
                 continue
             record = record_of(store, content.name)
             if not order.is_poll or is_followed(record, version, followed.version(content.name)):
                 return offer
     return None
+
+
+def _is_sound(store: Store, content: Content) -> bool:
+    """Whether what serves lies well in the store; a folder beside it is not ours to mend."""
+    linked = store.linked(content.name)
+    return linked is None or (linked == content.digest and store.holds(content.digest))
 
 
 def _install(order: Order, store: Store, client: Repository, offer: Offer, say: Say) -> Outcome:
@@ -218,7 +227,7 @@ def main() -> int:
         sys.stdout.flush()
 
     _stay_small(order)
-    if os.getppid() != parent:
+    if os.getppid() != (order.parent or parent):  # it may have ended before we asked who it is
         return 1
     name = order.names[0] if len(order.names) == 1 else None
     try:

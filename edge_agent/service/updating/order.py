@@ -64,6 +64,8 @@ class Order:
         only_tells: nothing is installed; what is to be had is told.
         serving: what the device serves now, from whatever folder.
         limits: of all this.
+        passed_over: models that a poll leaves out, since this look has failed with them already.
+        parent: the daemon's process, with which the child goes; 0 is unknown.
         shadow: latest sentences and their answers, by model.
     """
 
@@ -79,6 +81,8 @@ class Order:
     only_tells: bool
     serving: Mapping[str, Version]
     limits: Limits
+    passed_over: tuple[str, ...] = ()
+    parent: int = 0
     shadow: Mapping[str, tuple[ShadowSentence, ...]] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> str:
@@ -98,7 +102,9 @@ class Order:
         }
         serving = {name: Version(**version) for name, version in value["serving"].items()}
         names, limits = tuple(value["names"]), Limits(**value["limits"])
-        return cls(**{**value, "names": names, "serving": serving, "limits": limits, "shadow": shadow})
+        passed = tuple(value["passed_over"])
+        read = {"names": names, "serving": serving, "limits": limits, "passed_over": passed, "shadow": shadow}
+        return cls(**{**value, **read})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from threading import Event
 from typing import IO, Final
 
@@ -39,6 +40,7 @@ def run_order(
     Raises:
         UpdateError: it was refused, took too long, or the child failed.
     """
+    order = replace(order, parent=os.getpid())
     process = _started(module)
     try:
         refusal = _listen(process, order, on_progress, stopping)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 
 from edge_agent.update.following import is_newer
+from edge_agent.update.refusal import Reason
 from edge_agent.update.slots import Record, State
 
 
@@ -89,7 +90,7 @@ class UpdateStates:
     def settle(self, name: str | None) -> None:
         """It ended; where nothing was done, it stands as before."""
         if name is not None:
-            self._change(name, lambda told: replace(told, in_progress=False, percentage=None))
+            self._change(name, _settled)
 
     def _change(self, name: str, change: Callable[[Told], Told]) -> None:
         with self._lock:
@@ -98,3 +99,9 @@ class UpdateStates:
             self._told[name] = after
         if after != before:
             self._on_change()
+
+
+def _settled(told: Told) -> Told:
+    """What it waited for is over, too."""
+    reason = None if (told.reason or "").startswith(f"{Reason.DEFERRED.value}: ") else told.reason
+    return replace(told, in_progress=False, percentage=None, reason=reason)

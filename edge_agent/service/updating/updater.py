@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from threading import Event, Lock
 from typing import Final
 
@@ -23,7 +24,7 @@ from edge_agent.service.updating.process import run_order
 from edge_agent.service.updating.states import UpdateStates
 from edge_agent.service.updating.watching import RollBack, Stats, Watch, Watching
 from edge_agent.settings.update_sections import UpdatesSettings
-from edge_agent.update.install import conclude, give_up, roll_back
+from edge_agent.update.install import conclude, give_up, put_off, roll_back
 from edge_agent.update.refusal import Reason, UpdateError
 from edge_agent.update.slots import Record, State, Version
 from edge_agent.update.store import Store
@@ -31,6 +32,8 @@ from edge_agent.update.upkeep import recover_all
 
 _LOOK_SECONDS: Final = 0.25
 _WAIT_SECONDS: Final = 5.0
+_ROLLBACK_TURN_SECONDS: Final = 60.0
+"""Less than a model-rollback may take: one that was reported as failed must not be carried out later."""
 _PASSING: Final = frozenset({Reason.EXPIRED, Reason.SLOW})
 """Refused for now: the operator renews, or the network gets better, and a poll would see no change."""
 
@@ -84,6 +87,15 @@ class Updater:
             self.states.note(record)
         return tuple(record.name for record in records if record.state is State.WATCHING)
 
+    def recover_late(self, stopping: Event) -> tuple[str, ...]:
+        """The same later, where the start could not; between two updates.
+
+        Raises:
+            UpdateError: as :meth:`recover`, or another update does not end.
+        """
+        with self._in_turn(stopping) as store:
+            return () if store is None else self.recover()
+
     def read_again(self) -> None:
         """Tells what is written, where another process, such as the command line, has updated."""
         if self._places.store is not None and not self.is_busy:
@@ -110,7 +122,7 @@ class Updater:
         Raises:
             UpdateError: what was asked for does not serve, and why.
         """
-        return self._go(name, version, stopping)
+        return self._go(name, version, stopping, _Heard(self.states, name))
 
     def look(self, stopping: Event) -> bool:
         """Does what the channel says, one model after the other; how it went is in ``states`` and the log.
@@ -118,12 +130,18 @@ class Updater:
         Returns:
             Whether there is nothing to try again: not so where this machine or the network failed.
         """
+        is_done = True
+        passed_over: tuple[str, ...] = ()
         while True:
+            heard = _Heard(self.states, "")
             try:
-                if self._go("", None, stopping) is None:
-                    return not stopping.is_set()
+                if self._go("", None, stopping, heard, passed_over) is None:
+                    return is_done and not stopping.is_set()
             except UpdateError as error:
-                return not error.is_of_this_machine and error.reason not in _PASSING
+                is_done = is_done and not error.is_of_this_machine and error.reason not in _PASSING
+                if heard.name is None or heard.name in passed_over:
+                    return is_done
+                passed_over = (*passed_over, heard.name)  # the others are not to wait for this one
 
     def roll_back(self, name: str, stopping: Event) -> Record | None:
         """Turns a model back to the version before; see :func:`edge_agent.update.install.roll_back`.
@@ -131,45 +149,74 @@ class Updater:
         Raises:
             UpdateError: there is none, or it has rotted; nothing was changed.
         """
-        with self._in_turn(stopping) as store:
+        with self._in_turn(stopping, _ROLLBACK_TURN_SECONDS) as store:
             if store is None:
                 return None
             record = roll_back(store, name, allow_none=self._places.has_other(name))
             self.states.note(record)
             self._log.warning("update.rolled_back", name=name, reason=Reason.ASKED.value)
-            return record if self._host.serve_anew(stopping) else None
+            if not self._host.serve_anew(stopping):
+                return None
+            return record if record.serving is not None else replace(record, serving=self._serving(name))
 
     def watch_again(self, names: tuple[str, ...], stopping: Event) -> None:
         """Watches what was being watched when the last process ended."""
         for name in names:
             try:
                 with self._in_turn(stopping) as store:
-                    if store is not None:
+                    if store is not None and self._is_watched(store, name):  # no command took it up
                         self._watch(store, name, None, stopping)
             except UpdateError as error:
                 self._log.warning("update.failed", name=name, reason=str(error))
 
     # One update
 
-    def _go(self, name: str, version: str | None, stopping: Event) -> Record | None:
+    def _go(
+        self,
+        name: str,
+        version: str | None,
+        stopping: Event,
+        heard: _Heard,
+        passed_over: tuple[str, ...] = (),
+    ) -> Record | None:
         """One update; of a poll, which has no name, the first that is news."""
         with self._in_turn(stopping) as store:
             if store is None or not self._is_time(name, stopping):
                 return None
             before = {each: self._host.stats(each) for each in self._host.served()}
-            heard = _Heard(self.states, name)
             try:
-                if not self._run(self._order(store, name, version), heard, stopping):
+                if not self._run(self._order(store, name, version, passed_over), heard, stopping):
+                    self._put_down(store, heard.name)
                     return None
             except UpdateError as error:
-                self._note_failure(store, heard.name, error)
-                raise
-            if not heard.is_new or heard.name is None:
+                if not self._is_watched(store, heard.name, version):
+                    self._note_failure(store, heard.name, error)
+                    raise
+                self._log.warning("update.failed_late", name=heard.name, reason=str(error))
+            if heard.name is None or not (heard.is_new or self._is_watched(store, heard.name, version)):
                 self.states.settle(heard.name)
-                return heard.record
+                return heard.record or (Record(name, serving=self._serving(name)) if name else None)
             return self._watch(store, heard.name, before.get(heard.name), stopping)
 
-    def _order(self, store: Store, name: str, version: str | None) -> Order:
+    def _is_watched(self, store: Store, name: str | None, version: str | None = None) -> bool:
+        """Whether a model waits for the verdict: its link is turned, by this life or the one before."""
+        record = None if name is None else store.journal.read(name)
+        if record is None or record.state is not State.WATCHING or record.serving is None:
+            return False
+        return version in (None, record.serving.version)
+
+    def _serving(self, name: str) -> Version | None:
+        served = self._host.served().get(name)
+        return None if served is None else Version(served.version, served.digest)
+
+    def _put_down(self, store: Store, name: str | None) -> None:
+        """The daemon ends in good order: that is no power cut, which would be counted."""
+        if name is not None:
+            with suppress(UpdateError):
+                give_up(store, name, Reason.INTERRUPTED, "the daemon was stopped")
+                put_off(store, name)
+
+    def _order(self, store: Store, name: str, version: str | None, passed_over: tuple[str, ...]) -> Order:
         rules = self._rules
         served = self._host.served()
         if not rules.repository:
@@ -197,6 +244,7 @@ class Updater:
                 keep_versions=rules.keep_versions,
                 keep_bytes=rules.keep_mb * 1_000_000,
             ),
+            passed_over=passed_over,
             shadow={each: self._host.sentences(each) for each in served if not name or each == name},
         )
 
@@ -245,21 +293,38 @@ class Updater:
         Raises:
             UpdateError: it was rolled back, and why.
         """
+        watched = store.journal.read(name)
         fault = self._fault_of_serving(store, name, stopping)
-        if stopping.is_set():
-            return None
-        if fault is None:
+        if fault is None and not stopping.is_set():
             fault = self._watched(name, before, stopping)
-            if stopping.is_set():
-                return None
-        record = conclude(store, name, None if fault is None else Reason.UNHEALTHY, fault)
+        record = None if stopping.is_set() else self._concluded(store, name, fault, stopping)
+        if record is None:
+            self._put_down(store, name)
+            return None
         self.states.note(record)
+        wanted = State.KEPT if fault is None else State.ROLLED_BACK
+        if record.state is not wanted or (fault is None and watched and record.serving != watched.serving):
+            self._host.serve_anew(stopping)
+            raise UpdateError(Reason.INTERRUPTED, "somebody changed this model while it was watched")
         if fault is None:
             self._log.info("update.kept", name=name, version=record.serving and record.serving.version)
             return record
         self._log.error("update.rolled_back", name=name, reason=fault)
         self._host.serve_anew(stopping)
         raise UpdateError(Reason.UNHEALTHY, fault)
+
+    def _concluded(self, store: Store, name: str, fault: str | None, stopping: Event) -> Record | None:
+        """Writes the verdict, however long the disk is full or another process at it: a bad model must go."""
+        said = ""
+        while True:
+            try:
+                return conclude(store, name, None if fault is None else Reason.UNHEALTHY, fault)
+            except UpdateError as error:
+                if str(error) != said:
+                    said = str(error)
+                    self._log.error("update.not_concluded", name=name, reason=said)
+            if stopping.wait(_WAIT_SECONDS):
+                return None
 
     def _fault_of_serving(self, store: Store, name: str, stopping: Event) -> str | None:
         """Serves what the store links; returns why that is not the new version, or None."""
@@ -285,7 +350,7 @@ class Updater:
                 return None
 
     @contextmanager
-    def _in_turn(self, stopping: Event) -> Iterator[Store | None]:
+    def _in_turn(self, stopping: Event, seconds: float | None = None) -> Iterator[Store | None]:
         """The store, when no other update is at it; None where the daemon is about to end.
 
         Raises:
@@ -296,7 +361,7 @@ class Updater:
             raise UpdateError(
                 Reason.DISK, "no folder for models", hint="set models.directories to a folder of bundles"
             )
-        deadline = self._clock() + self._rules.deadline_seconds
+        deadline = self._clock() + (self._rules.deadline_seconds if seconds is None else seconds)
         while not self._turn.acquire(timeout=_LOOK_SECONDS):
             if stopping.is_set():
                 break

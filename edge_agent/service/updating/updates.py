@@ -35,6 +35,7 @@ FOLDER: Final = "update"
 _LOOK_SECONDS: Final = 0.25
 _JOIN_SECONDS: Final = 2.0
 _TEND_SECONDS: Final = 2.0
+_RECOVER_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Updates:
         """Puts the store right after a cut; before models are looked for."""
         try:
             self._again = self._updater.recover()
+            self._unrecovered = None
         except UpdateError as error:
             self._unrecovered = f"models: updates cannot be recovered: {error}"
             self._log.error("update.unrecovered", reason=str(error))
@@ -137,8 +139,8 @@ class Updates:
 
     def start(self) -> None:
         """Watches again what was being watched, and begins to ask the repository; once models serve."""
-        if self._again:
-            self._begin("update-watch", lambda: self._updater.watch_again(self._again, self._stopping))
+        if self._again or self._unrecovered is not None:
+            self._begin("update-watch", self._take_up)
         if self._rules.poll_seconds and self._rules.repository:
             from edge_agent.service.updating.polling import Poller  # its libraries load only where it polls
 
@@ -155,6 +157,18 @@ class Updates:
             self._poller.step()
         if self._rules.wait_above_per_minute:
             self.reason_to_wait()
+
+    def _take_up(self) -> None:
+        """Recovers, where another process was at the store at the start; then watches again."""
+        while self._unrecovered is not None and not self._stopping.wait(_RECOVER_SECONDS):
+            try:
+                self._again = self._updater.recover_late(self._stopping)
+            except UpdateError as error:
+                self._log.debug("update.unrecovered", reason=str(error))
+            else:
+                self._unrecovered = None
+                self.serve_anew(self._stopping)
+        self._updater.watch_again(self._again, self._stopping)
 
     def _look(self, why: Look) -> None:
         self._log.info("update.looks", reason=why.value)
