@@ -88,9 +88,17 @@ def _content(bundle: Bundle) -> Content:
 def has_other(directories: tuple[Path, ...], name: str) -> bool:
     """Whether a model of this name lies beside the store, and serves where the store has none."""
     store = store_folder(directories)
-    return any((folder / name / MANIFEST).is_file() for folder in directories if folder != store)
+    return any(_is_bundle(folder / name) for folder in directories if folder != store)
 
 
 def store_folder(directories: tuple[Path, ...]) -> Path | None:
     """The first of the settings' folders that can hold a store; None where each is a bundle itself."""
-    return next((folder for folder in directories if not (folder / MANIFEST).exists()), None)
+    return next((folder for folder in directories if not _is_bundle(folder)), None)
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether there is a manifest, as far as the caller may see."""
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError:  # before Python 3.14 pathlib raises where a folder may not be looked into
+        return False
