@@ -426,4 +426,4 @@ def decode_json(document: str) -> Any:
 
 def encode_json(document: Mapping[str, Any]) -> bytes:
     """A document as compact UTF-8 JSON."""
-    return _ENCODER.encode(document).encode("utf-8", "replace")  # halves of surrogate pairs are no UTF-8
+    return _ENCODER.encode(document).encode("utf-8")
